@@ -1,0 +1,1 @@
+"""Ursa: a cluster control plane that scales out by partition. Import root; path equals module."""
