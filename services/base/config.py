@@ -1,4 +1,4 @@
-"""Configuration: one TOML file per process, parsed once into frozen dataclasses; unknown or mistyped fields are errors."""
+"""Configuration: one TOML file per process, parsed once into frozen dataclasses; unknown fields are errors."""
 
 from __future__ import annotations
 
