@@ -6,7 +6,7 @@ from services.base.rand import Rand
 
 
 class Backoff:
-    """Pauses growing by ``factor`` from ``initial_s`` to ``maximum_s``, each stretched by up to ``jitter`` of itself."""
+    """Pauses growing by ``factor`` from ``initial_s`` to ``maximum_s``, each stretched by up to ``jitter`` of it."""
 
     def __init__(
         self,

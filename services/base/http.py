@@ -21,7 +21,7 @@ ReadyChecks = Callable[[], Mapping[str, bool]]
 
 
 class ProcessEndpoint:
-    """``/metrics``, ``/healthz`` (the event loop turns), ``/readyz`` (200 iff every check holds; a JSON object of checks).
+    """``/metrics``, ``/healthz`` (the event loop turns), ``/readyz`` (200 iff all its checks hold; they are the body).
 
     ``listen``: ``host:port``; port 0 takes a free one (see ``port``); empty serves nothing.
     """

@@ -1,7 +1,7 @@
 """Telemetry, set up once per process: logs, traces (OpenTelemetry, OTLP), and the W3C trace context as plain text.
 
-A trace follows a pod through several processes: the API server decides by ``sample_ratio`` whether a create is traced and
-writes the context into the object (annotation ``ursa.io/traceparent``); the scheduler and the kubelet make their spans
+A trace follows a pod through several processes: the API server decides by ``sample_ratio`` whether a create is traced
+and writes the context into the object (annotation ``ursa.io/traceparent``); the scheduler and the kubelet make their spans
 children of it. Code on hot paths must ask ``is_sampled`` of the text first and make no span otherwise.
 
 Sources: W3C Trace Context (traceparent ``00-<trace id>-<span id>-<flags>``); OpenTelemetry tracing API.
@@ -33,8 +33,8 @@ AttributeMap = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class TelemetryConfig:
-    """``metrics_listen``: host:port of /metrics, /healthz and /readyz, empty for none. ``otlp_endpoint``: host:port or URL
-    of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates that are traced, 0 to 1."""
+    """``metrics_listen``: host:port of /metrics, /healthz and /readyz, empty for none. ``otlp_endpoint``: host:port or
+    URL of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates that are traced, 0 to 1."""
 
     metrics_listen: str = ""
     otlp_endpoint: str = ""
@@ -55,7 +55,7 @@ class Telemetry:
 
 
 def start(config: TelemetryConfig, *, service: str, partition: str) -> Telemetry:
-    """Set up logging and tracing for this process. Without an ``otlp_endpoint`` nothing is sampled and no thread starts."""
+    """Set up this process' logs and traces. Without an ``otlp_endpoint`` nothing is sampled and no thread starts."""
     logs.configure(config.log_level, service=service, partition=partition)
     if not config.otlp_endpoint:
         return Telemetry(None)
