@@ -29,8 +29,14 @@ def generate(target: pathlib.Path) -> None:
     wellknown = importlib.resources.files("grpc_tools") / "_proto"
     plugin = pathlib.Path(sys.executable).with_name("protoc-gen-mypy")
     code = protoc.main(
-        ["protoc", f"--plugin=protoc-gen-mypy={plugin}", f"-I{PROTOS}", f"-I{wellknown}", f"-I{googleapis}"]
-        + [f"--python_out={target}", f"--mypy_out=quiet:{target}", *sources]
+        [
+            "protoc",
+            *(f"-I{directory}" for directory in (PROTOS, wellknown, googleapis)),
+            f"--plugin=protoc-gen-mypy={plugin}",
+            f"--python_out={target}",
+            f"--mypy_out=quiet:{target}",
+            *sources,
+        ]
     )
     if code:
         raise SystemExit(code)

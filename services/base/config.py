@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import tomllib
+import typing
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,10 +37,31 @@ def load(path: str | pathlib.Path, shape: type[T], overrides: tuple[str, ...] = 
 
 def convert(document: dict[str, Any], shape: type[T], *, source: str) -> T:
     """Turn a parsed document into ``shape``; ``source`` names it in errors. Raises ``ConfigError``."""
+    unknown = _unknown_field(document, shape, "$")
+    if unknown:
+        raise ConfigError(f"{source}: unknown field {unknown}")
     try:
         return msgspec.convert(document, shape, strict=True)
     except msgspec.ValidationError as failure:
         raise ConfigError(f"{source}: {failure}") from failure
+
+
+def _unknown_field(value: Any, shape: Any, path: str) -> str:
+    """The path of the first key that no dataclass field takes (msgspec ignores those of dataclasses), or ""."""
+    if isinstance(value, list):
+        arguments = typing.get_args(shape)
+        found = (_unknown_field(item, arguments[0], f"{path}[{i}]") for i, item in enumerate(value) if arguments)
+        return next(filter(None, found), "")
+    if not isinstance(value, dict) or not dataclasses.is_dataclass(shape):
+        return ""
+    hints = typing.get_type_hints(shape)
+    for key, inner in value.items():
+        if key not in hints:
+            return f"{path}.{key}; known here: {', '.join(sorted(hints))}"
+        unknown = _unknown_field(inner, hints[key], f"{path}.{key}")
+        if unknown:
+            return unknown
+    return ""
 
 
 def _override(document: dict[str, Any], override: str) -> None:

@@ -1,8 +1,8 @@
 """Telemetry, set up once per process: logs, traces (OpenTelemetry, OTLP), and the W3C trace context as plain text.
 
 A trace follows a pod through several processes: the API server decides by ``sample_ratio`` whether a create is traced
-and writes the context into the object (annotation ``ursa.io/traceparent``); the scheduler and the kubelet make their spans
-children of it. Code on hot paths must ask ``is_sampled`` of the text first and make no span otherwise.
+and writes the context into the object (annotation ``ursa.io/traceparent``); the spans of the scheduler and the kubelet
+are children of it. Code on hot paths must ask ``is_sampled`` of the text first and make no span otherwise.
 
 Sources: W3C Trace Context (traceparent ``00-<trace id>-<span id>-<flags>``); OpenTelemetry tracing API.
 """
@@ -34,7 +34,7 @@ AttributeMap = Mapping[str, str | int | float | bool]
 @dataclass(frozen=True)
 class TelemetryConfig:
     """``metrics_listen``: host:port of /metrics, /healthz and /readyz, empty for none. ``otlp_endpoint``: host:port or
-    URL of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates that are traced, 0 to 1."""
+    URL of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates traced, 0 to 1."""
 
     metrics_listen: str = ""
     otlp_endpoint: str = ""
