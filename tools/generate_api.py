@@ -41,13 +41,7 @@ def generate(target: pathlib.Path) -> None:
     if code:
         raise SystemExit(code)
     for path in sorted([*target.rglob("*_pb2.py"), *target.rglob("*_pb2.pyi")]):
-        text = path.read_text()
-        text = re.sub(r"^from ursa\.", f"from {PACKAGE}.ursa.", text, flags=re.M)
-        text = re.sub(r"^import ursa\.(\S+)$", rf"import {PACKAGE}.ursa.\1", text, flags=re.M)
-        text = (
-            re.sub(r"(?<![\w.\"'/])ursa\.(?=[\w.]+_pb2\b)", f"{PACKAGE}.ursa.", text) if path.suffix == ".pyi" else text
-        )
-        path.write_text(text)
+        path.write_text(re.sub(r"^from ursa\.", f"from {PACKAGE}.ursa.", path.read_text(), flags=re.M))
     for directory in [target, *(path for path in target.rglob("*") if path.is_dir())]:
         (directory / "__init__.py").write_text('"""Generated from protos/ by tools/generate_api.py; do not edit."""\n')
 
