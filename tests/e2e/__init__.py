@@ -1,0 +1,1 @@
+"""Real processes, driven by the ``ursa`` command as a person would."""
