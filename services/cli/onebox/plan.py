@@ -1,0 +1,229 @@
+"""From options to components: which processes a one-box has, on which ports, with which configuration. Pure values."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.cli.context import Context, Partition, PartitionKind
+from services.cli.errors import UsageError
+from services.cli.onebox import toml
+from services.cli.onebox.home import Home
+
+HOST = "127.0.0.1"
+PLACEMENT_HOME = "rp-1"
+# The default of 2 GiB does not hold a million pods; etcd itself warns above 8 GiB.
+ETCD_QUOTA_BYTES = 8 * 1024**3
+# The server's batches reach this size; etcd counts outer and inner operations and allows 128 unless told otherwise.
+ETCD_MAX_TXN_OPS = 4096
+
+# The order of ending: those that only use others go first, what holds the data last.
+STOP_ORDER = {"scheduler": 0, "kubelet": 0, "tenant-partition": 1, "resource-partition": 1, "etcd": 2}
+STOP_DEADLINE_S = {"etcd": 10.0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``ursa up`` was asked for. ``nodes`` are hollow nodes per resource partition, ``start_delay_ms`` is the time
+    a hollow container takes to start, ``sample_ratio`` the part of creates that is traced."""
+
+    tenant_partitions: int = 2
+    resource_partitions: int = 2
+    nodes: int = 10
+    base_port: int = 7100
+    sample_ratio: float = 0.01
+    otlp_endpoint: str = ""
+    start_delay_ms: int = 0
+    log_level: str = "info"
+
+    def check(self) -> None:
+        """Raises ``UsageError`` naming the option."""
+        for name in ("tenant_partitions", "resource_partitions"):
+            if not 1 <= getattr(self, name) <= 64:
+                raise UsageError(f"--{name.replace('_', '-')} must be between 1 and 64")
+        if not 0 <= self.nodes <= 100_000:
+            raise UsageError("--nodes must be between 0 and 100000")
+        if not 0 <= self.sample_ratio <= 1:
+            raise UsageError("--sample-ratio must be between 0 and 1")
+        if self.start_delay_ms < 0:
+            raise UsageError("--start-delay-ms must not be negative")
+        highest = Ports(self).resource(self.resource_partitions) + 9
+        if self.base_port < 1024 or highest > 65535:
+            raise UsageError(f"--base-port {self.base_port}: ports {self.base_port} to {highest} are not all usable")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every port of a one-box from its base port: ten for each partition, the tenant partitions first."""
+
+    options: Options
+
+    def tenant(self, number: int) -> int:
+        return self.options.base_port + 10 * number
+
+    def resource(self, number: int) -> int:
+        return self.options.base_port + max(50, 10 * self.options.tenant_partitions) + 10 * number
+
+    @property
+    def hollow_metrics(self) -> int:
+        return self.options.base_port + 5
+
+
+@dataclass(frozen=True)
+class Component:
+    """One process: how it is started, how its readiness is asked, and when it is ended (lower ``stop_order`` first)."""
+
+    name: str
+    kind: str
+    partition: str
+    argv: tuple[str, ...]
+    ready_url: str
+    ports: dict[str, int] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    stop_order: int = 0
+    stop_deadline_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """Everything ``ursa up`` writes and starts: ``files`` are configurations by path below the home."""
+
+    context: Context
+    components: tuple[Component, ...]
+    files: dict[str, str]
+
+
+def plan(options: Options, home: Home, *, etcd_binary: str, python: str = sys.executable) -> ClusterPlan:
+    """The one-box for these options. Raises ``UsageError`` for options that cannot be."""
+    options.check()
+    return _Planner(options, home, etcd_binary, python).plan()
+
+
+class _Planner:
+    def __init__(self, options: Options, home: Home, etcd_binary: str, python: str) -> None:
+        self._options = options
+        self._home = home
+        self._etcd_binary = etcd_binary
+        self._python = python
+        ports = Ports(options)
+        self._tenant = {f"tp-{i}": ports.tenant(i) for i in range(1, options.tenant_partitions + 1)}
+        self._resource = {f"rp-{i}": ports.resource(i) for i in range(1, options.resource_partitions + 1)}
+        self._hollow_metrics = ports.hollow_metrics
+        self._files: dict[str, str] = {}
+
+    def plan(self) -> ClusterPlan:
+        components: list[Component] = []
+        components += [self._etcd(name, port) for name, port in (self._tenant | self._resource).items()]
+        components += [self._tenant_partition(name, port) for name, port in self._tenant.items()]
+        components += [self._resource_partition(name, port) for name, port in self._resource.items()]
+        components += [self._scheduler(name, port) for name, port in self._tenant.items()]
+        components.append(self._hollow())
+        return ClusterPlan(self._context(), tuple(components), self._files)
+
+    def _context(self) -> Context:
+        tenant = [self._partition("tenant", name, port) for name, port in self._tenant.items()]
+        resource = [self._partition("resource", name, port) for name, port in self._resource.items()]
+        return Context((*tenant, *resource), placement_home=PLACEMENT_HOME)
+
+    @staticmethod
+    def _partition(kind: PartitionKind, name: str, port: int) -> Partition:
+        return Partition(name, kind, f"{HOST}:{port}", etcd=f"{HOST}:{port + 2}", metrics=f"{HOST}:{port + 1}")
+
+    def _etcd(self, partition: str, port: int) -> Component:
+        client, peer = f"http://{HOST}:{port + 2}", f"http://{HOST}:{port + 3}"
+        flags = {
+            "name": partition,
+            "data-dir": str(self._home.etcd / partition),
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"{partition}={peer}",
+            "max-txn-ops": str(ETCD_MAX_TXN_OPS),
+            "quota-backend-bytes": str(ETCD_QUOTA_BYTES),
+            # Compaction is the partition servers' own work: they know what their caches and pages still need.
+            "auto-compaction-retention": "0",
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        argv = (self._etcd_binary, *(f"--{name}={value}" for name, value in flags.items()))
+        return Component(
+            name=f"etcd-{partition}",
+            kind="etcd",
+            partition=partition,
+            argv=argv,
+            ready_url=f"{client}/health",
+            ports={"client": port + 2, "peer": port + 3},
+            stop_order=STOP_ORDER["etcd"],
+            stop_deadline_s=STOP_DEADLINE_S["etcd"],
+        )
+
+    def _tenant_partition(self, name: str, port: int) -> Component:
+        links = [self._link(other, at) | {"placement_home": other == PLACEMENT_HOME} for other, at in self._resource.items()]
+        config = self._server_config(name, port) | {"resource_partitions": links}
+        return self._python_component(name, "tenant-partition", name, config, port + 1, {"grpc": port})
+
+    def _resource_partition(self, name: str, port: int) -> Component:
+        links = [self._link(other, at) for other, at in self._tenant.items()]
+        config = self._server_config(name, port) | {"placement_home": name == PLACEMENT_HOME, "tenant_partitions": links}
+        return self._python_component(name, "resource-partition", name, config, port + 1, {"grpc": port})
+
+    def _scheduler(self, partition: str, port: int) -> Component:
+        name = f"scheduler-{partition}"
+        number = int(partition.rpartition("-")[2])
+        config = {"name": name, "seed": number, "tenant_partition": self._link(partition, port)}
+        return self._python_component(name, "scheduler", partition, config, port + 5, {})
+
+    def _hollow(self) -> Component:
+        pools = [
+            {
+                "resource_partition": name,
+                "endpoints": [f"{HOST}:{port}"],
+                "nodes": self._options.nodes,
+                "name_prefix": f"hollow-{name}-",
+                "start_delay_ms": self._options.start_delay_ms,
+                "capacity": {"cpu": "32", "memory": "256Gi", "pods": "110"},
+                "labels": {"node.ursa.io/hollow": "true"},
+                "zones": ["zone-a", "zone-b", "zone-c"],
+            }
+            for name, port in self._resource.items()
+        ]
+        config = {"name": "hollow-1", "pools": pools}
+        return self._python_component("hollow-1", "kubelet", "", config, self._hollow_metrics, {})
+
+    def _server_config(self, name: str, port: int) -> dict[str, Any]:
+        listen = f"{HOST}:{port}"
+        return {
+            "name": name,
+            "listen": listen,
+            "advertise": [listen],
+            "etcd": {"endpoints": [f"{HOST}:{port + 2}"], "max_txn_ops": ETCD_MAX_TXN_OPS},
+        }
+
+    @staticmethod
+    def _link(name: str, port: int) -> dict[str, Any]:
+        return {"name": name, "endpoints": [f"{HOST}:{port}"]}
+
+    def _python_component(
+        self, name: str, kind: str, partition: str, config: dict[str, Any], metrics: int, ports: dict[str, int]
+    ) -> Component:
+        telemetry = {
+            "metrics_listen": f"{HOST}:{metrics}",
+            "otlp_endpoint": self._options.otlp_endpoint,
+            "sample_ratio": self._options.sample_ratio,
+            "log_level": self._options.log_level,
+        }
+        file = f"config/{name}.toml"
+        self._files[file] = toml.dumps(config | {"telemetry": telemetry})
+        module = f"services.{kind.replace('-', '_')}"
+        return Component(
+            name=name,
+            kind=kind,
+            partition=partition,
+            argv=(self._python, "-m", module, "--config", str(self._home.root / file)),
+            ready_url=f"http://{HOST}:{metrics}/readyz",
+            ports={**ports, "metrics": metrics},
+            env={"PYTHONUNBUFFERED": "1"},
+            stop_order=STOP_ORDER[kind],
+        )
