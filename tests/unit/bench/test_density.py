@@ -1,4 +1,4 @@
-"""A density run counts only if every pod was seen Running once, on a node that exists; figures come from the timeline."""
+"""A density run counts only if every pod was seen Running once on a node that exists; figures are the timeline's."""
 
 from __future__ import annotations
 
