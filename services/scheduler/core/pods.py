@@ -1,0 +1,98 @@
+"""What the plan needs to know of a pod: its scheduling class (shared) and its identity (its own)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from weakref import WeakValueDictionary
+
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.placement import pods as facts
+from services.scheduler.core.ports import HostPort
+
+PODS = "pods"
+# Amounts beyond this (8 PiB of memory) count as this much, so that sums and percentages stay within int64.
+AMOUNT_MAX = 2**53
+TRACEPARENT = "ursa.io/traceparent"
+
+
+@dataclass(frozen=True, eq=False)
+class PodClass:
+    """Pods that every filter and score treats alike share one of these; ``pod`` is the spec of any one of them.
+
+    ``requests`` are canonical int64 units and hold ``pods: 1``; ``scoring_requests`` are cpu (milli) and memory (bytes)
+    with kube-scheduler's defaults for containers that ask for nothing (pkg/scheduler/util/pod_resources.go).
+    """
+
+    key: bytes
+    pod: Pod
+    requests: Mapping[str, int]
+    scoring_requests: tuple[int, int]
+    host_ports: frozenset[HostPort]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodInfo:
+    """One pod as the scheduler remembers it. ``sequence`` is the order of arrival in this scheduler."""
+
+    uid: str
+    tenant: str
+    namespace: str
+    name: str
+    priority: int
+    kind: PodClass
+    sequence: int = 0
+    traceparent: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.namespace}/{self.name}"
+
+
+@dataclass
+class PodClasses:
+    """Interns scheduling classes: equal keys give the same ``PodClass``; one that no pod holds any more is dropped."""
+
+    _classes: WeakValueDictionary[bytes, PodClass] = field(default_factory=WeakValueDictionary)
+    _sequence: int = 0
+
+    def info(self, pod: Pod) -> PodInfo:
+        """The facts of ``pod``; every call takes the next sequence number."""
+        self._sequence += 1
+        metadata = pod.metadata
+        return PodInfo(
+            uid=metadata.uid,
+            tenant=metadata.tenant,
+            namespace=metadata.namespace,
+            name=metadata.name,
+            priority=facts.priority(pod),
+            kind=self.classify(pod),
+            sequence=self._sequence,
+            traceparent=metadata.annotations.get(TRACEPARENT, ""),
+        )
+
+    def classify(self, pod: Pod) -> PodClass:
+        """The scheduling class of ``pod``."""
+        key = facts.scheduling_class(pod)
+        known = self._classes.get(key)
+        if known is None:
+            known = self._classes[key] = _pod_class(key, pod)
+        return known
+
+
+def _pod_class(key: bytes, pod: Pod) -> PodClass:
+    scoring = facts.non_zero_requests(pod)
+    template = Pod()
+    template.spec.CopyFrom(pod.spec)
+    return PodClass(
+        key=key,
+        pod=template,
+        requests=MappingProxyType({**clamped(facts.requests(pod)), PODS: 1}),
+        scoring_requests=(min(scoring.get("cpu", 0), AMOUNT_MAX), min(scoring.get("memory", 0), AMOUNT_MAX)),
+        host_ports=facts.host_ports(pod),
+    )
+
+
+def clamped(amounts: Mapping[str, int]) -> dict[str, int]:
+    """The positive amounts, each at most ``AMOUNT_MAX``."""
+    return {resource: min(amount, AMOUNT_MAX) for resource, amount in amounts.items() if amount > 0}

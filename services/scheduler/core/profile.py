@@ -1,0 +1,35 @@
+"""Which plug-ins run, in which order, and what the scores weigh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.scheduler.core.plugin import NodeFilter, NodeScore, UsageFilter, UsageScore
+from services.scheduler.core.plugins.balanced_allocation import BalancedAllocation
+from services.scheduler.core.plugins.least_allocated import LeastAllocated
+from services.scheduler.core.plugins.node_affinity import NodeAffinity, PreferredNodeAffinity
+from services.scheduler.core.plugins.node_name import NodeName
+from services.scheduler.core.plugins.node_ports import NodePorts
+from services.scheduler.core.plugins.node_ready import NodeReady
+from services.scheduler.core.plugins.node_resources_fit import NodeResourcesFit
+from services.scheduler.core.plugins.node_unschedulable import NodeUnschedulable
+from services.scheduler.core.plugins.taint_toleration import PreferUntainted, TaintToleration
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Filters in the order in which they are asked: the first that refuses a node gives the reason."""
+
+    node_filters: tuple[NodeFilter, ...]
+    usage_filters: tuple[UsageFilter, ...]
+    node_scores: tuple[tuple[NodeScore, int], ...]
+    usage_scores: tuple[tuple[UsageScore, int], ...]
+
+
+# Order and weights are those of kube-scheduler's default profile (pkg/scheduler/apis/config/v1/default_plugins.go).
+DEFAULT_PROFILE = Profile(
+    node_filters=(NodeUnschedulable(), NodeReady(), NodeName(), TaintToleration(), NodeAffinity()),
+    usage_filters=(NodePorts(), NodeResourcesFit()),
+    node_scores=((PreferUntainted(), 3), (PreferredNodeAffinity(), 2)),
+    usage_scores=((LeastAllocated(), 1), (BalancedAllocation(), 1)),
+)
