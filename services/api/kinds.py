@@ -333,7 +333,10 @@ def kind_of(api_version: str, kind: str) -> Kind:
     """The kind of a manifest's ``apiVersion`` and ``kind``. Raises ``UnknownKind``, which lists what is known."""
     found = _BY_TYPE.get((api_version, kind))
     if found is None:
-        known = ", ".join(f"{name} ({version})" for version, name in sorted(_BY_TYPE))
+        versions = [known_version for known_version, name in _BY_TYPE if name == kind]
+        if versions:
+            raise UnknownKind(f'{kind} has version "{versions[0]}", not "{api_version}"')
+        known = ", ".join(sorted(f"{name} ({version})" for version, name in _BY_TYPE))
         raise UnknownKind(f'no kind "{kind}" in version "{api_version}"; known are {known}')
     return found
 

@@ -1,0 +1,66 @@
+"""Kubernetes' defaults, set in place before an object is validated. Applying them twice changes nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from services.api import pod_defaults
+from services.api.amounts import normalise
+from services.api.kinds import Kind
+from services.api.pb.ursa.core.v1.namespace_pb2 import Namespace
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.api.pb.ursa.scheduling.v1.priority_class_pb2 import PriorityClass
+from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import Tenant
+
+NAMESPACE_FINALIZER = "kubernetes"
+NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+def apply(kind: Kind, message: Any) -> None:
+    """Fill in what the writer left out. Values that are wrong are left for validation."""
+    of_kind = _BY_KIND.get(kind.name)
+    if of_kind is not None:
+        of_kind(message)
+
+
+def _pod(pod: Pod) -> None:
+    pod_defaults.apply(pod)
+
+
+def _node(node: Node) -> None:
+    status = node.status if node.HasField("status") else None
+    if status is not None:
+        normalise(status.capacity)
+        normalise(status.allocatable)
+        if not status.allocatable and status.capacity:
+            status.allocatable.update(status.capacity)
+
+
+def _namespace(namespace: Namespace) -> None:
+    if not namespace.spec.finalizers and not namespace.metadata.HasField("deletion_timestamp"):
+        namespace.spec.finalizers.append(NAMESPACE_FINALIZER)
+    if not namespace.status.phase:
+        namespace.status.phase = "Active"
+    if namespace.metadata.name:
+        namespace.metadata.labels[NAME_LABEL] = namespace.metadata.name
+
+
+def _tenant(tenant: Tenant) -> None:
+    if not tenant.status.phase:
+        tenant.status.phase = "Active"
+
+
+def _priority_class(priority_class: PriorityClass) -> None:
+    if not priority_class.preemption_policy:
+        priority_class.preemption_policy = "PreemptLowerPriority"
+
+
+_BY_KIND: dict[str, Callable[[Any], None]] = {
+    "Pod": _pod,
+    "Node": _node,
+    "Namespace": _namespace,
+    "Tenant": _tenant,
+    "PriorityClass": _priority_class,
+}
