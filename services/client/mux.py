@@ -283,7 +283,8 @@ class WatchMux:
                 extra={"partition": self.partition, "watches": len(self._watches), "cause": error.message},
             )
         if not final:
-            error = unavailable(f"watch stream lost: {error.message}")
+            # No pause asked for: the stream itself comes back with backoff, and watches jitter their own return.
+            error = unavailable(f"watch stream lost: {error.message}", retry_after_s=0.0)
         for watch in lost:
             self._end(watch, error)
 
