@@ -8,6 +8,7 @@ StorageError
 ├── Expired                the revision is older than the oldest kept (compacted, or below the window)
 ├── ResourceVersionTooLarge the revision is ahead of the store; try again shortly
 ├── TooLarge               one item exceeds the size limit
+├── LeaseNotFound          the etcd lease that was to own the key is gone; nothing was written
 ├── QueueFull              a bounded queue is full; try again after ``retry_after_s``
 ├── Unavailable            the back end cannot be reached or the cache is initialising; nothing was written
 ├── OutcomeUnknown         a write may or may not have happened, and re-reading could not tell
@@ -56,7 +57,7 @@ class InvalidQuery(StorageError):
 
 
 class Expired(StorageError):
-    """``continue_key``, if set: a list may go on from here at the most recent revision (an inconsistent continuation)."""
+    """``continue_key``, if set: a list may go on from here at the most recent revision (an inconsistent token)."""
 
     def __init__(self, revision: int, oldest: int, continue_key: str = "") -> None:
         super().__init__(f"revision {revision} is too old: the oldest kept is {oldest}")
@@ -79,6 +80,13 @@ class TooLarge(StorageError):
         self.key = key
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class LeaseNotFound(StorageError):
+    def __init__(self, key: str, lease_id: int) -> None:
+        super().__init__(f"{key}: lease {lease_id} does not exist")
+        self.key = key
+        self.lease_id = lease_id
 
 
 class QueueFull(StorageError):

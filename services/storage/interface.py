@@ -1,4 +1,4 @@
-"""The storage interface: one ``ResourceStore`` per resource type, over memory, etcd, or a watch cache in front of either.
+"""The storage interface: one ``ResourceStore`` per resource type, over memory, etcd, or a watch cache before either.
 
 Values are an object's canonical bytes (``services.api.wire.canonical``: no resource version inside). The resource
 version of an object is the revision of its last write. Revisions are int64, grow with every write batch of the whole
@@ -11,11 +11,29 @@ promises and which errors are worth a retry.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from services.api.selectors import Selection
+from services.api.selectors import Attributes, Selection
+
+__all__ = [
+    "Attributes",
+    "AttributesOf",
+    "Event",
+    "EventType",
+    "Lane",
+    "ListQuery",
+    "Match",
+    "Page",
+    "Record",
+    "ResourceStore",
+    "WatchBatch",
+    "WatchQuery",
+    "Watcher",
+    "Write",
+]
 
 
 class EventType(enum.IntEnum):
@@ -41,28 +59,28 @@ class Match(enum.Enum):
     EXACT = "Exact"
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What selectors see of an object: its labels and its selectable fields."""
-
-    labels: Mapping[str, str]
-    fields: Mapping[str, str]
-
-
 AttributesOf = Callable[[bytes], Attributes]
 """Decodes as much of a stored value as selectors need. Called at most once per stored revision, lazily."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """A key, its canonical bytes, and the revision that wrote them.
 
-    Implementations may hand out a subclass that caches ``wire``/``attributes``; treat records as immutable values.
+    Implementations may hand out a subclass that caches attributes; treat records as immutable values.
     """
 
     key: str
     value: bytes
     revision: int
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return self.key == other.key and self.revision == other.revision and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,9 @@ class Write:
     ``value``: bytes to put; None deletes the key.
     ``expected_revision``: None: unconditional; 0: the key must be absent; N: its last write must be revision N.
     ``lease_id``: etcd lease that owns the key, 0 for none.
+
+    An unconditional write still goes to the store as a conditional one on what the key is found to hold, so that it
+    takes effect once. A conditional delete of an absent key raises ``KeyNotFound``, as an unconditional one does.
     """
 
     key: str
@@ -143,17 +164,24 @@ class Event(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WatchBatch:
     """Whole revisions only. ``revision`` is the position after it: resume there.
 
     ``bookmark``: no events, the position alone. ``initial_events_end``: the initial state is complete.
+    ``revision`` is 0 while parts of an initial state are still to come: whoever breaks off there starts again.
+    Watches at the same position with the same selection get the same batch object.
     """
 
     revision: int
     events: Sequence[Event]
     bookmark: bool = False
     initial_events_end: bool = False
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The frames of all events joined, once for everybody who shares the batch."""
+        return b"".join([event.wire for event in self.events])
 
 
 class Watcher(Protocol):
@@ -174,7 +202,13 @@ class Watcher(Protocol):
         """Call ``wake`` instead (once per round), so that one task can serve thousands of watchers."""
         ...
 
-    def close(self) -> None: ...
+    def request_bookmark(self) -> None:
+        """Have ``take`` end what is there now with a bookmark (for the moment before a server-side timeout)."""
+        ...
+
+    def close(self) -> None:
+        """Forget the watch. Safe to call twice."""
+        ...
 
 
 class ResourceStore(Protocol):
@@ -211,7 +245,7 @@ class ResourceStore(Protocol):
         """
         ...
 
-    async def write_batch(self, writes: Sequence[Write]) -> Sequence[Record | None | Exception]:
+    async def write_batch(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
         """Commit each write on its own terms, outcomes in order. Keys in one batch must differ."""
         ...
 

@@ -1,0 +1,52 @@
+"""What a watch cache needs of the store behind it, beyond the public interface."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.storage.interface import ResourceStore
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """What a key holds since ``revision``; ``value`` None: nothing."""
+
+    key: str
+    value: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedBatch:
+    """Every change up to ``revision`` that the feed had not yet given, in order: whole revisions, often none."""
+
+    revision: int
+    entries: Sequence[FeedEntry]
+
+
+class Backing(ResourceStore, Protocol):
+    """A store that a ``CachedStore`` can stand before."""
+
+    def feed(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
+        """Changes after ``revision``, for ever; breaks of the connection are mended inside, without loss or repetition.
+
+        Raises ``Expired`` when the history is gone (compacted) or no longer the same (restored from a backup).
+        """
+        ...
+
+    async def current_revision(self) -> int:
+        """A quorum read of the partition's revision, sent after this call. Raises ``Unavailable``."""
+        ...
+
+    async def request_progress(self, revision: int) -> None:
+        """Have every feed reach ``revision`` soon although nothing changes; callers ask again until it has."""
+        ...
+
+    async def digest(self, revision: int) -> str:
+        """A digest of every key and the revision of its last write, as of ``revision`` (``services.storage.digests``).
+
+        Raises ``Expired``, ``Unavailable``.
+        """
+        ...

@@ -1,0 +1,183 @@
+"""Dispatch: from a change to the watches it may concern, by dictionary lookups only.
+
+Every watch follows one *feed*, the narrowest part of the window that holds all its events: an index value, a
+namespace, a tenant, or the whole window. Whoever waits on a feed is woken by its next change; who is slow keeps a
+position and reads on from the window. Cost per event does not grow with watches of other feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from services.api.selectors import Selection
+from services.base.clock import Clock
+from services.storage.interface import WatchBatch
+from services.storage.items import Change, Item, StoredEvent
+from services.storage.watchcache.hub import Hub
+from services.storage.watchcache.ring import Ring, WindowBounds
+from services.storage.watchcache.watcher import CacheWatcher, Joined
+
+_EVENT_OVERHEAD_BYTES = 24
+_JOINED_MAX = 4096
+
+
+class Stream:
+    """The window of one collection and everybody who reads from it. ``revision`` is its position."""
+
+    def __init__(self, prefix: str, index: str | None, bounds: WindowBounds, clock: Clock) -> None:
+        self._prefix = prefix
+        self._index = index
+        self._clock = clock
+        self.revision = 0
+        self.ring = Ring(bounds, self._feeds_of)
+        self.hub = Hub(clock, self._release)
+        self.watchers: set[CacheWatcher] = set()
+        self._idle: dict[str, dict[CacheWatcher, None]] = {}
+        self._released = 0
+        self._joined: dict[tuple[object, ...], Joined] = {}
+        self._ancestors: dict[str, tuple[str, ...]] = {}
+
+    # -- what happens to the collection
+
+    def push(self, revision: int, old: Item | None, new: Item | None) -> None:
+        """One key's change. Call ``settle`` when the last one of the newest revision is in."""
+        change = Change(self.ring.end, revision, old, new, self._clock.monotonic())
+        self.ring.append(change)
+        for name in self._feeds_of(change):
+            self._rouse(name, change.sequence)
+        self._rouse("", change.sequence)
+
+    def settle(self, revision: int) -> None:
+        """The collection is complete up to ``revision``."""
+        self.revision = max(self.revision, revision)
+
+    def restart(self, revision: int, *, regressed: bool) -> None:
+        """The collection was replaced as of ``revision``: watches that have not come so far end with ``Expired``."""
+        ended = [watcher for watcher in self.watchers if regressed or watcher.resume_revision < revision]
+        self.revision = revision
+        self.ring.clear(floor=revision)
+        self._joined.clear()
+        for watcher in ended:
+            watcher.expire(revision)
+
+    # -- what watches use
+
+    def feed_of(self, prefix: str, selection: Selection) -> str:
+        """The narrowest feed that holds every event of this watch."""
+        value = selection.required(self._index) if self._index is not None else None
+        if value is not None:
+            return "=" + value
+        return "" if prefix == self._prefix else prefix
+
+    def idle(self, watcher: CacheWatcher) -> None:
+        """Nothing is left for ``watcher``; the next change of its feed rouses it."""
+        self._idle.setdefault(watcher.feed, {})[watcher] = None
+
+    def forget(self, watcher: CacheWatcher) -> None:
+        self.watchers.discard(watcher)
+        self.hub.discard(watcher)
+        waiting = self._idle.get(watcher.feed)
+        if waiting is not None:
+            waiting.pop(watcher, None)
+            if not waiting:
+                del self._idle[watcher.feed]
+
+    def busy(self, watcher: CacheWatcher) -> None:
+        """``watcher`` has something to read in the next round, and no longer waits on its feed."""
+        waiting = self._idle.get(watcher.feed)
+        if waiting is not None:
+            waiting.pop(watcher, None)
+        self.hub.add(watcher)
+
+    def pending(self, feed: str) -> bool:
+        """The feed holds changes that no round has released yet."""
+        return self.ring.feed(feed).reaches(self._released)
+
+    def read(self, feed: str, prefix: str, selection: Selection, position: int, after: int, limit_bytes: int) -> Joined:
+        """Events of the released part of the window from ``position`` on; built once for all who ask alike."""
+        key = (feed, prefix, selection, position, after, limit_bytes)
+        joined = self._joined.get(key)
+        if joined is None:
+            if len(self._joined) >= _JOINED_MAX:
+                self._joined.clear()
+            joined = self._joined[key] = self._join(feed, prefix, selection, position, after, limit_bytes)
+        return joined
+
+    # -- inside
+
+    def _release(self) -> None:
+        self._released = self.ring.end
+        self._joined.clear()
+
+    def _rouse(self, feed: str, sequence: int) -> None:
+        waiting = self._idle.pop(feed, None)
+        if waiting:
+            for watcher in waiting:
+                watcher.rouse(sequence)
+                self.hub.add(watcher)
+
+    def _feeds_of(self, change: Change) -> Iterable[str]:
+        feeds = self._parents(change.key)
+        if self._index is None:
+            return feeds
+        values = {
+            "=" + item.attributes.fields.get(self._index, "") for item in (change.old, change.new) if item is not None
+        }
+        return (*feeds, *values)
+
+    def _parents(self, key: str) -> tuple[str, ...]:
+        parent = key[: key.rfind("/") + 1]
+        found = self._ancestors.get(parent)
+        if found is None:
+            if len(self._ancestors) > 100_000:
+                self._ancestors.clear()
+            found = self._ancestors[parent] = _segments(self._prefix, parent)
+        return found
+
+    def _join(
+        self, feed: str, prefix: str, selection: Selection, position: int, after: int, limit_bytes: int
+    ) -> Joined:
+        changes = self.ring.feed(feed).between(position, self._released)
+        whole = selection.everything and feed in ("", prefix)
+        events: list[StoredEvent] = []
+        size = 0
+        last = 0
+        for index, change in enumerate(changes):
+            if size >= limit_bytes and change.revision != last:
+                return Joined(_batch(last, events), changes[index].sequence, drained=False)
+            last = change.revision
+            if change.revision <= after:
+                continue
+            event = _seen(change) if whole else _filtered(change, prefix, selection)
+            if event is not None:
+                events.append(event)
+                size += len(event.record.value) + _EVENT_OVERHEAD_BYTES
+        # Nothing more for this feed up to the collection's own position: resume there, not at the last event.
+        revision = last if self.pending(feed) else self.revision
+        return Joined(_batch(revision, events), self._released, drained=True)
+
+
+def _batch(revision: int, events: Sequence[StoredEvent]) -> WatchBatch | None:
+    return WatchBatch(revision, events) if events else None
+
+
+def _seen(change: Change) -> StoredEvent | None:
+    return change.seen_by(change.old is not None, change.new is not None)
+
+
+def _filtered(change: Change, prefix: str, selection: Selection) -> StoredEvent | None:
+    if not change.key.startswith(prefix):
+        return None
+    was = change.old is not None and selection.matches(change.old.attributes)
+    now = change.new is not None and selection.matches(change.new.attributes)
+    return change.seen_by(was, now)
+
+
+def _segments(root: str, parent: str) -> tuple[str, ...]:
+    """``/ursa/pods/a/b/`` below ``/ursa/pods/``: ``/ursa/pods/a/`` and ``/ursa/pods/a/b/``."""
+    found = []
+    at = parent.find("/", len(root))
+    while at >= 0:
+        found.append(parent[: at + 1])
+        at = parent.find("/", at + 1)
+    return tuple(found)
