@@ -1,4 +1,4 @@
-"""Method handlers: the one wrapper around every call, in place of interceptors (each of which costs a unary call 20 µs).
+"""Method handlers: one wrapper around every call, in place of interceptors (each costs a unary call about 20 µs).
 
 A behaviour takes the request's bytes and gives (or writes) bytes; whatever it raises becomes a status here, and an
 observer hears of the outcome.

@@ -1,0 +1,35 @@
+"""Limits on everything that a client can send or ask for."""
+
+from __future__ import annotations
+
+OBJECT_BYTES_MAX = 1 << 20
+REQUEST_BYTES_MAX = 4 << 20
+PAGE_ITEMS_MAX = 10_000
+PATCH_OPERATIONS_MAX = 10_000
+SELECTOR_CHARACTERS_MAX = 64 * 1024
+
+# One message of a list, and of a multiplexed watch.
+MESSAGE_BYTES_TARGET = 1 << 20
+# What initial states and catch-up may put in front of live events.
+BULK_BYTES_TARGET = 64 << 10
+
+WATCHES_PER_STREAM_MAX = 100_000
+
+# Lists that stream at once, and that wait for their turn.
+LISTS_AT_ONCE_MAX = 16
+LISTS_WAITING_MAX = 512
+
+# Names that generateName tries before it gives up (KEP-4420).
+GENERATE_NAME_ATTEMPTS = 8
+GENERATED_NAME_CHARACTERS_MAX = 63
+GENERATED_SUFFIX_CHARACTERS = 5
+
+# Lost races after which a read-modify-write gives up; each means that someone else's write succeeded.
+WRITE_ATTEMPTS = 16
+
+# Items of a batch after which other tasks get a turn.
+ITEMS_PER_TURN = 64
+
+# Server-side end of a typed watch, seconds; the client's own timeout is shorter as a rule.
+WATCH_TIMEOUT_S = (1800.0, 3600.0)
+BOOKMARK_BEFORE_TIMEOUT_S = 2.0

@@ -1,0 +1,42 @@
+"""Metrics of the API server, under Kubernetes' names; one update per request or batch, never per event."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.rpc.handlers import Observe
+
+REQUESTS = Counter("apiserver_request_total", "Requests served", ("verb", "resource", "code"))
+SECONDS = Histogram(
+    "apiserver_request_duration_seconds",
+    "Duration of requests that are not long-running, seconds",
+    ("verb", "resource"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+LONG_RUNNING = Gauge("apiserver_longrunning_requests", "Open watch streams", ("verb", "resource"))
+BATCH_ITEMS = Counter("ursa_apiserver_batch_items_total", "Items of batch requests", ("verb", "resource"))
+WATCHES = Gauge("ursa_apiserver_multiplexed_watches", "Watches open on multiplexed streams", ("resource",))
+
+
+def observer(verb: str, resource: str) -> Observe:
+    """Counts and times the requests of one method."""
+    codes = {"OK": REQUESTS.labels(verb, resource, "OK")}
+    seconds = SECONDS.labels(verb, resource)
+
+    def observe(code: str, duration_s: float) -> None:
+        counter = codes.get(code)
+        if counter is None:
+            counter = codes[code] = REQUESTS.labels(verb, resource, code)
+        counter.inc()
+        seconds.observe(duration_s)
+
+    return observe
+
+
+def stream_observer(verb: str, resource: str) -> Observe:
+    """Counts the requests of a long-running method."""
+
+    def observe(code: str, duration_s: float) -> None:
+        REQUESTS.labels(verb, resource, code).inc()
+
+    return observe

@@ -1,0 +1,232 @@
+"""``ursa.watch.v1.WatchService/Watch``: thousands of watches of any kinds on one stream.
+
+One writer per stream joins what its watches have to say into messages of at most about 1 MB: live events first, then at
+most 64 kB of bulk (initial states and catch-up), so that nothing large stands in front of a live event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import grpc
+
+from services.api.pb.ursa.watch.v1.watch_pb2 import WatchClientMessage
+from services.apiserver import frames, limits, scope
+from services.apiserver.errors import translate
+from services.apiserver.objects import parse_request
+from services.apiserver.resource import Resource
+from services.apiserver.watching import Draining, as_status, open_watch
+from services.rpc import status
+from services.rpc.handlers import Context
+from services.rpc.status import StatusError
+from services.storage.errors import StorageError
+from services.storage.interface import Watcher
+
+
+class _Watch:
+    """One watch of a stream. ``live``: it has caught up once, so what it has now is news."""
+
+    __slots__ = ("encoder", "live", "prefix", "queued", "resource", "stream", "task", "timer", "watch_id", "watcher")
+
+    def __init__(self, stream: WatchStream, watch_id: int, resource: Resource, encoder: frames.BatchEncoder) -> None:
+        self.stream = stream
+        self.watch_id = watch_id
+        self.resource = resource
+        self.encoder = encoder
+        self.prefix = frames.prefix_of(watch_id)
+        self.watcher: Watcher | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.live = False
+        self.queued = False
+
+    def wake(self) -> None:
+        if not self.queued:
+            self.queued = True
+            (self.stream.live if self.live else self.stream.bulk).append(self)
+            self.stream.awake.set()
+
+    def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.watcher is not None:
+            self.watcher.set_wake(None)
+            self.watcher.close()
+
+
+class WatchService:
+    """The multiplexed watch over all kinds of a partition."""
+
+    def __init__(self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining) -> None:
+        self.resources = resources
+        self.gate = gate
+        self.draining = draining
+        self.encoders = {name: frames.BatchEncoder() for name in resources}
+
+    async def watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await context.send_initial_metadata(())
+        await WatchStream(self).serve(requests, context)
+
+
+class WatchStream:
+    """One client's stream."""
+
+    def __init__(self, service: WatchService) -> None:
+        self._service = service
+        self._watches: dict[int, _Watch] = {}
+        self._control: list[bytes] = []
+        self._half_closed = False
+        self.live: deque[_Watch] = deque()
+        self.bulk: deque[_Watch] = deque()
+        self.awake = asyncio.Event()
+
+    async def serve(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Until the client cancels, or has closed its side and its last watch has ended, or the server stops
+        (UNAVAILABLE)."""
+        self._service.draining.add(self.awake.set)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(context))
+                await self._read(requests, tasks)
+                self._half_closed = True
+                self.awake.set()
+        finally:
+            self._service.draining.discard(self.awake.set)
+            for watch in self._watches.values():
+                watch.close()
+
+    # The client's side
+
+    async def _read(self, requests: AsyncIterator[bytes], tasks: asyncio.TaskGroup) -> None:
+        async for raw in requests:
+            message = parse_request(WatchClientMessage, raw)
+            match message.WhichOneof("request"):
+                case "create":
+                    self._create(message.create, tasks)
+                case "cancel":
+                    self._cancel(message.cancel.watch_id)
+                case _:
+                    raise status.bad_field("request", "neither create nor cancel is set")
+
+    def _create(self, create: Any, tasks: asyncio.TaskGroup) -> None:
+        watch_id = create.watch_id
+        if watch_id <= 0:
+            raise status.bad_field("create.watch_id", f"must be positive, is {watch_id}")
+        if watch_id in self._watches:
+            raise status.bad_field("create.watch_id", f"{watch_id} is in use on this stream")
+        resource = self._service.resources.get(create.resource)
+        if resource is None:
+            served = ", ".join(sorted(self._service.resources))
+            self._say(frames.failed(watch_id, _no_resource(create.resource, served)))
+            return
+        if len(self._watches) >= limits.WATCHES_PER_STREAM_MAX:
+            message = f"{limits.WATCHES_PER_STREAM_MAX} watches on one stream are the limit"
+            self._say(frames.failed(watch_id, status.resource_exhausted("TooManyRequests", message)))
+            return
+        watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])
+        self._watches[watch_id] = watch
+        # Opening may wait for a quorum read; no other watch waits for that.
+        watch.task = tasks.create_task(self._open(watch, create.selection))
+
+    async def _open(self, watch: _Watch, selection: Any) -> None:
+        try:
+            watcher = await open_watch(watch.resource, self._service.gate, selection)
+        except (StatusError, StorageError, ValueError) as failure:
+            self._end(watch, failure)
+            return
+        watch.task = None
+        watch.watcher = watcher
+        self._say(frames.created(watch.watch_id))
+        if selection.timeout_seconds:
+            loop = asyncio.get_running_loop()
+            watch.timer = loop.call_later(selection.timeout_seconds, self._expire, watch)
+        watcher.set_wake(watch.wake)
+        watch.wake()
+
+    def _expire(self, watch: _Watch) -> None:
+        if self._watches.pop(watch.watch_id, None) is not None:
+            watch.close()
+            self._say(frames.canceled(watch.watch_id))
+
+    def _cancel(self, watch_id: int) -> None:
+        watch = self._watches.pop(watch_id, None)
+        if watch is not None:
+            watch.close()
+        self._say(frames.canceled(watch_id))
+
+    def _end(self, watch: _Watch, failure: Exception) -> None:
+        watch.task = None
+        if self._watches.pop(watch.watch_id, None) is not None:
+            watch.close()
+            error = as_status(translate(watch.resource.kind, failure), failure)
+            self._say(frames.failed(watch.watch_id, error))
+
+    def _say(self, frame: bytes) -> None:
+        self._control.append(frame)
+        self.awake.set()
+
+    # The server's side
+
+    async def _write(self, context: Context) -> None:
+        while True:
+            await self.awake.wait()
+            self._service.draining.check()
+            message = self._message()
+            if message:
+                await context.write(message)
+            elif not self.live and not self.bulk and not self._control:
+                if self._half_closed and not self._watches:
+                    return
+                self.awake.clear()
+
+    def _message(self) -> bytes:
+        """Live events up to 1 MB, then bulk up to 64 kB; "" when no watch has anything to say.
+
+        What a watch says follows what was said about it before: control frames go first.
+        """
+        parts = self._control
+        self._control = []
+        self._collect(self.live, limits.MESSAGE_BYTES_TARGET - limits.BULK_BYTES_TARGET, parts)
+        self._collect(self.bulk, limits.BULK_BYTES_TARGET, parts)
+        # An error found while collecting ends its watch; it goes last, after all its events.
+        parts += self._control
+        self._control = []
+        return b"".join(parts)
+
+    def _collect(self, queue: deque[_Watch], room: int, parts: list[bytes]) -> None:
+        for _ in range(len(queue)):
+            if room <= 0:
+                return
+            room -= self._take(queue.popleft(), room, parts)
+
+    def _take(self, watch: _Watch, limit_bytes: int, parts: list[bytes]) -> int:
+        watch.queued = False
+        watcher = watch.watcher
+        if watcher is None or self._watches.get(watch.watch_id) is not watch:
+            return 0
+        try:
+            batch = watcher.take(limit_bytes)
+        except StorageError as failure:
+            self._end(watch, failure)
+            return 0
+        if batch is None:
+            watch.live = True
+            return 0
+        frame = frames.sub_batch(watch.prefix, watch.encoder.encode(batch))
+        parts.append(frame)
+        watch.wake()
+        return len(frame)
+
+
+def _no_resource(name: str, served: str) -> StatusError:
+    return StatusError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "BadRequest",
+        f'no resource "{name}" is served here; served are {served}',
+        violations=(status.Violation("create.resource", f'"{name}" is not served by this partition'),),
+    )

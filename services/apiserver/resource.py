@@ -1,0 +1,28 @@
+"""What the servicer holds for each kind it serves: the row of the table and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.api.kinds import Kind
+from services.storage.interface import Lane, ResourceStore
+
+LeaseMaker = Callable[[], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """``lease``: gives the etcd lease that objects of this kind are written under (they expire); None: they stay."""
+
+    kind: Kind
+    store: ResourceStore
+    lease: LeaseMaker | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.SYSTEM if self.kind.lane_system else Lane.WORKLOAD
+
+    async def lease_id(self) -> int:
+        """The lease for a write of now, 0 for none. Raises ``storage.Unavailable``."""
+        return await self.lease() if self.lease is not None else 0

@@ -1,0 +1,134 @@
+"""The typed Watch: one server stream per watch, for people and for gRPC command-line clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from services.api.kinds import Kind
+from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
+from services.apiserver import frames, limits, scope
+from services.apiserver.objects import parse_request
+from services.apiserver.reads import resource_version
+from services.apiserver.resource import Resource
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.rpc import status
+from services.rpc.handlers import Context
+from services.rpc.status import StatusError, Violation
+from services.storage.interface import Watcher, WatchQuery
+
+_NOT_OLDER_THAN = "NotOlderThan"
+
+
+class Draining:
+    """Tells every open watch that the server stops, so that no one waits for them."""
+
+    def __init__(self) -> None:
+        self._wakes: set[Callable[[], None]] = set()
+        self.begun = False
+
+    def begin(self) -> None:
+        self.begun = True
+        for wake in tuple(self._wakes):
+            wake()
+
+    def add(self, wake: Callable[[], None]) -> None:
+        self._wakes.add(wake)
+
+    def discard(self, wake: Callable[[], None]) -> None:
+        self._wakes.discard(wake)
+
+    def check(self) -> None:
+        """Raises ``StatusError`` once the server stops."""
+        if self.begun:
+            raise status.unavailable("the server is shutting down", retry_after_s=0.1)
+
+
+async def open_watch(resource: Resource, gate: scope.TenantGate, request: Any) -> Watcher:
+    """The watcher that ``request`` (a WatchRequest) asks for. Raises ``StatusError`` and storage's errors."""
+    kind = resource.kind
+    prefix, selection = scope.collection(kind, request)
+    if kind.tenant_scoped and request.tenant != "*":
+        await gate.require(request.tenant)
+    _check(kind, request)
+    initial = request.send_initial_events if request.HasField("send_initial_events") else None
+    query = WatchQuery(prefix, selection, resource_version(request), initial, request.allow_watch_bookmarks)
+    return await resource.store.watch(query)
+
+
+def _check(kind: Kind, request: Any) -> None:
+    violations: list[Violation] = []
+    match, initial = request.resource_version_match, request.HasField("send_initial_events")
+    if initial and match != _NOT_OLDER_THAN:
+        violations.append(
+            Violation("resource_version_match", f"must be {_NOT_OLDER_THAN} when send_initial_events is set")
+        )
+    if match and not initial:
+        violations.append(Violation("resource_version_match", "is for watches with send_initial_events only"))
+    if request.timeout_seconds < 0:
+        violations.append(Violation("timeout_seconds", f"must not be negative, is {request.timeout_seconds}"))
+    if violations:
+        raise status.invalid(violations, subject=f"the watch of {kind.resource}")
+
+
+class TypedWatch:
+    """Watch of one kind."""
+
+    def __init__(
+        self, resource: Resource, gate: scope.TenantGate, draining: Draining, clock: Clock, rand: Rand
+    ) -> None:
+        self._resource = resource
+        self._gate = gate
+        self._draining = draining
+        self._clock = clock
+        self._rand = rand
+        self._encoder = frames.BatchEncoder()
+
+    async def watch(self, request: bytes, context: Context) -> None:
+        wanted = parse_request(WatchRequest, request)
+        watcher = await open_watch(self._resource, self._gate, wanted)
+        timeout_s = float(wanted.timeout_seconds) or self._rand.uniform(*limits.WATCH_TIMEOUT_S)
+        try:
+            # Headers tell the client that the watch stands, long before its first event.
+            await context.send_initial_metadata(())
+            await self._stream(watcher, context, timeout_s, bookmarks=wanted.allow_watch_bookmarks)
+        finally:
+            watcher.close()
+
+    async def _stream(self, watcher: Watcher, context: Context, timeout_s: float, *, bookmarks: bool) -> None:
+        awake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        end_s = self._clock.monotonic() + timeout_s
+        bookmark_s = end_s - limits.BOOKMARK_BEFORE_TIMEOUT_S if bookmarks else end_s
+        timers = [loop.call_later(max(0.0, at_s - self._clock.monotonic()), awake.set) for at_s in (bookmark_s, end_s)]
+        self._draining.add(awake.set)
+        watcher.set_wake(awake.set)
+        position = 0
+        try:
+            while True:
+                awake.clear()
+                batch = watcher.take(limits.MESSAGE_BYTES_TARGET)
+                if batch is not None:
+                    position = batch.revision
+                    await context.write(self._encoder.encode(batch))
+                    continue
+                self._draining.check()
+                now_s = self._clock.monotonic()
+                if bookmarks and position and now_s >= bookmark_s:
+                    bookmarks = False
+                    await context.write(frames.bookmark(position))
+                if now_s >= end_s:
+                    return
+                await awake.wait()
+        finally:
+            watcher.set_wake(None)
+            self._draining.discard(awake.set)
+            for timer in timers:
+                timer.cancel()
+
+
+def as_status(error: StatusError | None, failure: Exception) -> StatusError:
+    """``error``, or an internal error that names ``failure``."""
+    return error if error is not None else status.internal(f"internal error: {type(failure).__name__}: {failure}")
