@@ -125,6 +125,10 @@ class NodeTable:
         self._changed()
         return Cluster.NOTHING if stale else Cluster.NODE_USABLE
 
+    def is_stale(self, partition: str) -> bool:
+        """As ``set_stale`` last said."""
+        return partition in self._stale
+
     def is_candidate(self, node: NodeId) -> bool:
         """The node exists and its partition is not stale."""
         return node in self._rows and node.partition not in self._stale
@@ -160,6 +164,11 @@ class NodeTable:
             del self._placed[node]
         self._account(pod, node, -1)
         return node
+
+    def pod(self, uid: str) -> PodInfo | None:
+        """The pod, if it is counted on some node."""
+        node = self._node_of.get(uid)
+        return None if node is None else self._placed[node][uid]
 
     def node_of(self, uid: str) -> NodeId | None:
         """Where the pod is counted."""

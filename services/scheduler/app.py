@@ -1,0 +1,165 @@
+"""Wires a scheduler process: its tenant partition's pods, every resource partition's nodes, the loop, the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Mapping
+
+from services.api import kinds
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.base import telemetry
+from services.base.clock import Clock, SystemClock
+from services.base.http import ProcessEndpoint
+from services.base.rand import Rand
+from services.base.tasks import Supervisor, first_of
+from services.client.informer import Informer
+from services.client.partitions import Connect, Connection, PartitionDirectory
+from services.client.union import UnionInformer
+from services.scheduler.conditions import ConditionWriter
+from services.scheduler.config import SchedulerConfig
+from services.scheduler.core import DEFAULT_PROFILE, NodeTable, PodClasses
+from services.scheduler.events import EventRecorder
+from services.scheduler.loop import SchedulerLoop
+from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
+from services.scheduler.state import SchedulerState, new_queue
+
+_log = logging.getLogger(__name__)
+
+STALENESS_CHECK_S = 0.25
+
+
+class Scheduler:
+    """One scheduler over one tenant partition. ``connect`` makes the connections to resource partitions."""
+
+    def __init__(
+        self, config: SchedulerConfig, tenant: Connection, *, clock: Clock, rand: Rand, connect: Connect | None = None
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._tenant = tenant
+        scheduling = config.scheduling
+        queue = new_queue(
+            DEFAULT_PROFILE,
+            backoff_initial_s=scheduling.backoff_initial_s,
+            backoff_max_s=scheduling.backoff_max_s,
+            unschedulable_retry_s=scheduling.unschedulable_retry_s,
+        )
+        self.state = SchedulerState(NodeTable(scheduler=config.name, seed=config.seed), queue)
+        clients = tenant.clientset
+        self.loop = SchedulerLoop(
+            config,
+            self.state,
+            clients.pods,
+            ConditionWriter(clients.pods, clock=clock, rand=rand),
+            EventRecorder(
+                clients.events,
+                component=config.scheduler_name,
+                per_second=scheduling.events_per_second,
+                clock=clock,
+                rand=rand,
+            ),
+            clock=clock,
+            rand=rand,
+        )
+        self.pods: Informer[SeenPod] = Informer(
+            tenant.mux,
+            kinds.PODS,
+            tenant="*",
+            decode=PodReader(config.scheduler_name, PodClasses(), self.state.known),
+            accessors=PLACED_ACCESSORS,
+            on_batch=self.loop.pods_changed,
+        )
+        self.nodes: UnionInformer[Node] = UnionInformer(
+            kinds.NODES, on_batch=self.loop.nodes_changed, on_state=self._partition_state
+        )
+        self._directory = PartitionDirectory(
+            kinds.RESOURCE_PARTITIONS,
+            bootstrap={},
+            clock=clock,
+            rand=rand,
+            on_added=lambda name, connection: self.nodes.add_partition(name, connection.mux),
+            on_removed=self._partition_removed,
+            tls=config.tls,
+            connect=connect,
+        )
+        self._state_changed = asyncio.Event()
+        self.started = False
+
+    def ready(self) -> Mapping[str, bool]:
+        """A resource partition that is out of reach does not make the scheduler unready: the others go on."""
+        return {"tenant-partition": self.pods.connected, "started": self.started}
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        async with Supervisor() as tasks:
+            tasks.start(self._tenant.run(), name="tenant-partition")
+            tasks.start(self._directory.run(), name="resource-partitions")
+            partitions = self._directory.follow(self._tenant.mux)
+            self.pods.start()
+            await partitions.synced.wait()
+            await self.pods.synced.wait()
+            await self._wait_for_nodes()
+            gc.collect()
+            # What is known now lives long: hundreds of thousands of objects that no collection need look at again.
+            gc.freeze()
+            self.started = True
+            _log.info("scheduling", extra={"nodes": self.state.table.counts(), "pods": len(self.pods.store)})
+            tasks.start(self._watch_staleness(), name="staleness")
+            await self.loop.run()
+
+    async def _wait_for_nodes(self) -> None:
+        """Until every resource partition is synced; for those that cannot be reached only so long."""
+        deadline = self._clock.monotonic() + self._config.scheduling.start_wait_s
+        while missing := [name for name in self.nodes.partitions if not self.nodes.has_synced(name)]:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                _log.warning("starting without resource partitions", extra={"partitions": missing})
+                return
+            self._state_changed.clear()
+            await first_of(self._clock.sleep(left), self._state_changed.wait())
+
+    async def _watch_staleness(self) -> None:
+        while True:
+            for name in self.nodes.partitions:
+                self._check_staleness(name)
+            await self._clock.sleep(STALENESS_CHECK_S)
+
+    def _check_staleness(self, name: str) -> None:
+        since = self.nodes.stale_since(name)
+        lost_for = 0.0 if since is None else self._clock.monotonic() - since
+        stale = since is not None and lost_for >= self._config.scheduling.stale_after_s
+        if self.state.table.is_stale(name) != stale:
+            _log.log(
+                logging.WARNING if stale else logging.INFO,
+                "resource partition is stale: its nodes are no candidates" if stale else "resource partition is back",
+                extra={"resource_partition": name},
+            )
+            self.loop.partition_stale(name, stale)
+
+    def _partition_state(self, name: str) -> None:
+        self._state_changed.set()
+        if self.nodes.connected(name):
+            self._check_staleness(name)
+
+    def _partition_removed(self, name: str) -> None:
+        self.nodes.remove_partition(name)
+        self.state.partition_removed(name)
+
+
+async def run(config: SchedulerConfig, stopping: asyncio.Event) -> None:
+    """The process, until ``stopping`` is set."""
+    partition = config.tenant_partition
+    reporting = telemetry.start(config.telemetry, service="scheduler", partition=partition.name)
+    # Most objects here live long; the default thresholds would walk them again and again (pauses of 100 ms).
+    gc.set_threshold(100_000, 50, 100)
+    clock, rand = SystemClock(), Rand()
+    tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls)
+    scheduler = Scheduler(config, tenant, clock=clock, rand=rand)
+    try:
+        async with ProcessEndpoint(config.telemetry.metrics_listen, scheduler.ready), Supervisor() as tasks:
+            tasks.start(scheduler.run(), name="scheduler")
+            await stopping.wait()
+    finally:
+        reporting.shutdown()

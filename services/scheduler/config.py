@@ -1,0 +1,51 @@
+"""The scheduler's configuration file (TOML), parsed once into frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.base.telemetry import TelemetryConfig
+from services.rpc.credentials import TlsConfig
+
+
+@dataclass(frozen=True)
+class PartitionAddress:
+    """A partition and its API servers (host:port)."""
+
+    name: str
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SchedulingConfig:
+    """Times in seconds, sizes in pods.
+
+    ``start_wait_s``: how long the start waits for resource partitions that cannot be reached. ``stale_after_s``: how
+    long the nodes of a lost partition stay candidates. ``unschedulable_retry_s``: a pod that no change has helped is
+    tried again after this. ``backoff_*``: the pause between two attempts, doubling.
+    """
+
+    start_wait_s: float = 5.0
+    stale_after_s: float = 10.0
+    plan_pods_max: int = 10_000
+    bind_batch_pods: int = 512
+    bind_batches_in_flight: int = 4
+    bind_timeout_s: float = 10.0
+    backoff_initial_s: float = 1.0
+    backoff_max_s: float = 10.0
+    unschedulable_retry_s: float = 60.0
+    scheduled_events: bool = True
+    events_per_second: float = 500.0
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """``seed`` and ``name`` decide ties between equally good nodes. ``scheduler_name``: whose pods these are."""
+
+    name: str
+    tenant_partition: PartitionAddress
+    seed: int = 0
+    scheduler_name: str = "default-scheduler"
+    scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    tls: TlsConfig | None = None
