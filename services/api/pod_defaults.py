@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from services.api import quantities
 from services.api.amounts import normalise
 from services.api.pb.ursa.core.v1.pod_pb2 import (
@@ -150,23 +152,21 @@ def _volume(volume: Volume) -> None:
 
 def qos_class(pod: Pod) -> str:
     """Guaranteed, Burstable or BestEffort, from the CPU and memory of all containers (``ComputePodQOS``)."""
-    containers = (*pod.spec.containers, *pod.spec.init_containers)
-    asked = False
-    guaranteed = True
-    for container in containers:
+    asked, guaranteed = False, True
+    for container in (*pod.spec.containers, *pod.spec.init_containers):
         resources = container.resources
-        limits = {name: resources.limits[name] for name in _COMPUTE if _positive(resources.limits.get(name))}
-        requests = {name: resources.requests[name] for name in _COMPUTE if _positive(resources.requests.get(name))}
-        asked = asked or bool(limits) or bool(requests)
-        if len(limits) < len(_COMPUTE) or any(requests.get(name, limit) != limit for name, limit in limits.items()):
-            guaranteed = False
+        for resource in _COMPUTE:
+            limit = _value(resources.limits.get(resource))
+            request = _value(resources.requests.get(resource, resources.limits.get(resource)))
+            asked = asked or limit > 0 or request > 0
+            guaranteed = guaranteed and limit > 0 and request == limit
     if not asked:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _positive(quantity: str | None) -> bool:
+def _value(quantity: str | None) -> Fraction | int:
     try:
-        return quantity is not None and quantities.parse(quantity) > 0
+        return quantities.parse(quantity) if quantity is not None else 0
     except quantities.QuantityError:
-        return False
+        return 0

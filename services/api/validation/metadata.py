@@ -1,0 +1,153 @@
+"""Rules of ``metadata``, the same for every kind (apimachinery ``api/validation/objectmeta.go``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.api import names
+from services.api.kinds import Kind, Scope
+from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta, OwnerReference
+from services.api.validation.violations import (
+    FieldViolation,
+    Violations,
+    faults,
+    forbidden,
+    invalid,
+    non_negative,
+    required,
+    too_long,
+    under,
+)
+
+ANNOTATIONS_BYTES_MAX = 256 * 1024
+_LABEL_NAMED = frozenset(("Namespace", "Tenant", "TenantPlacement", "TenantPartition", "ResourcePartition"))
+
+
+def metadata_faults(kind: Kind, metadata: ObjectMeta) -> Violations:
+    """Paths start at the object's root."""
+    found = _name(kind, metadata) + _place(kind, metadata)
+    found += labels_faults("labels", metadata.labels)
+    found += _annotations(metadata.annotations)
+    found += _owners(metadata)
+    for index, finalizer in enumerate(metadata.finalizers):
+        found += faults(f"finalizers[{index}]", finalizer, names.qualified_name(finalizer))
+    if metadata.generation < 0:
+        found += non_negative("generation", metadata.generation)
+    if metadata.deletion_grace_period_seconds < 0:
+        found += non_negative("deletionGracePeriodSeconds", metadata.deletion_grace_period_seconds)
+    return under("metadata", found) if found else found
+
+
+def name_rule(kind: Kind) -> Callable[[str], list[str]]:
+    """What a name of this kind must be."""
+    return names.dns_label if kind.name in _LABEL_NAMED else names.dns_subdomain
+
+
+def _name(kind: Kind, metadata: ObjectMeta) -> Violations:
+    rule = name_rule(kind)
+    found: Violations = []
+    if metadata.generate_name:
+        # What is appended ends it with an alphanumeric character, so a hyphen at the end is fine.
+        prefix = metadata.generate_name
+        tested = f"{prefix[:-1]}a" if prefix.endswith("-") else prefix
+        found += faults("generateName", prefix, rule(tested))
+    if metadata.name:
+        found += faults("name", metadata.name, rule(metadata.name))
+    elif not metadata.generate_name:
+        found.append(required("name", "name or generateName is required"))
+    return found
+
+
+def _place(kind: Kind, metadata: ObjectMeta) -> Violations:
+    return [
+        *_segment("tenant", metadata.tenant, kind.scope is not Scope.CLUSTER, kind),
+        *_segment("namespace", metadata.namespace, kind.scope is Scope.NAMESPACED, kind),
+    ]
+
+
+def _segment(field: str, value: str, wanted: bool, kind: Kind) -> Violations:
+    if not wanted:
+        return [forbidden(field, f"not allowed on {kind.name}")] if value else []
+    return faults(field, value, names.dns_label(value)) if value else [required(field)]
+
+
+def labels_faults(field: str, labels: Mapping[str, str]) -> Violations:
+    found: Violations = []
+    for key, value in labels.items():
+        found += faults(f"{field}[{key}]", key, names.qualified_name(key))
+        found += faults(f"{field}[{key}]", value, names.label_value(value))
+    return found
+
+
+def _annotations(annotations: Mapping[str, str]) -> Violations:
+    found: Violations = []
+    size = 0
+    for key, value in annotations.items():
+        found += faults(f"annotations[{key}]", key, names.qualified_name(key.lower()))
+        size += len(key.encode()) + len(value.encode())
+    if size > ANNOTATIONS_BYTES_MAX:
+        found.append(too_long("annotations", ANNOTATIONS_BYTES_MAX))
+    return found
+
+
+def _owners(metadata: ObjectMeta) -> Violations:
+    found: Violations = []
+    for index, owner in enumerate(metadata.owner_references):
+        missing = _missing(owner)
+        if missing:
+            found += under(f"ownerReferences[{index}]", missing)
+    controllers = [owner.name for owner in metadata.owner_references if owner.controller]
+    if len(controllers) > 1:
+        found.append(invalid("ownerReferences", ", ".join(controllers), "only one reference can have controller set"))
+    return found
+
+
+def _missing(owner: OwnerReference) -> list[FieldViolation]:
+    fields = (
+        ("apiVersion", owner.api_version),
+        ("kind", owner.kind),
+        ("name", owner.name),
+        ("uid", owner.uid),
+    )
+    return [required(field) for field, value in fields if not value]
+
+
+def create_faults(metadata: ObjectMeta) -> Violations:
+    """What only a new object must not have."""
+    if metadata.resource_version:
+        detail = "must not be set on an object that is to be created"
+        return [invalid("metadata.resourceVersion", metadata.resource_version, detail)]
+    return []
+
+
+_IMMUTABLE = (
+    ("name", "name"),
+    ("namespace", "namespace"),
+    ("tenant", "tenant"),
+    ("uid", "uid"),
+    ("creation_timestamp", "creationTimestamp"),
+    ("deletion_timestamp", "deletionTimestamp"),
+)
+
+
+def update_faults(new: ObjectMeta, old: ObjectMeta) -> Violations:
+    """Identity never changes; an object that is being deleted gets no more finalizers."""
+    found: Violations = []
+    for field, path in _IMMUTABLE:
+        before: Any = getattr(old, field)
+        after: Any = getattr(new, field)
+        if before != after:
+            found.append(invalid(f"metadata.{path}", _plain(after), "field is immutable"))
+    if new.generation < old.generation:
+        found.append(invalid("metadata.generation", new.generation, "must not be decremented"))
+    if old.HasField("deletion_timestamp"):
+        added = sorted(set(new.finalizers) - set(old.finalizers))
+        if added:
+            detail = f"no new finalizers can be added if the object is being deleted, found {', '.join(added)}"
+            found.append(forbidden("metadata.finalizers", detail))
+    return found
+
+
+def _plain(value: Any) -> object:
+    return value.ToJsonString() if hasattr(value, "ToJsonString") else value
