@@ -13,15 +13,19 @@ LeaseMaker = Callable[[], Awaitable[int]]
 
 @dataclass(frozen=True)
 class Resource:
-    """``lease``: gives the etcd lease that objects of this kind are written under (they expire); None: they stay."""
+    """``lease``: gives the etcd lease that objects of this kind are written under (they expire); None: they stay.
+
+    ``urgent``: writes go before everything else, as those of a kind with ``lane_system`` always do.
+    """
 
     kind: Kind
     store: ResourceStore
     lease: LeaseMaker | None = None
+    urgent: bool = False
 
     @property
     def lane(self) -> Lane:
-        return Lane.SYSTEM if self.kind.lane_system else Lane.WORKLOAD
+        return Lane.SYSTEM if self.urgent or self.kind.lane_system else Lane.WORKLOAD
 
     async def lease_id(self) -> int:
         """The lease for a write of now, 0 for none. Raises ``storage.Unavailable``."""

@@ -60,13 +60,15 @@ async def open_watch(resource: Resource, gate: scope.TenantGate, request: Any) -
 
 def _check(kind: Kind, request: Any) -> None:
     violations: list[Violation] = []
-    match, initial = request.resource_version_match, request.HasField("send_initial_events")
-    if initial and match != _NOT_OLDER_THAN:
+    match = request.resource_version_match
+    if request.send_initial_events and match != _NOT_OLDER_THAN:
         violations.append(
             Violation("resource_version_match", f"must be {_NOT_OLDER_THAN} when send_initial_events is set")
         )
-    if match and not initial:
-        violations.append(Violation("resource_version_match", "is for watches with send_initial_events only"))
+    elif match and (match != _NOT_OLDER_THAN or not request.HasField("send_initial_events")):
+        violations.append(
+            Violation("resource_version_match", f"is for watches with send_initial_events, and {_NOT_OLDER_THAN} then")
+        )
     if request.timeout_seconds < 0:
         violations.append(Violation("timeout_seconds", f"must not be negative, is {request.timeout_seconds}"))
     if violations:

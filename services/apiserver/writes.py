@@ -291,9 +291,15 @@ class Writes:
                 items.append(failure)
         return await self.answer_batch([obj.metadata.name for obj in wanted.objects], items)
 
-    async def answer_batch(self, names: Sequence[str], items: Sequence[tuple[str, Updating] | Exception]) -> bytes:
-        """Commit ``items`` as one batch; the encoded ``BatchResponse``."""
-        outcomes = await change_batch(self._resource, items)
+    async def answer_batch(
+        self,
+        names: Sequence[str],
+        items: Sequence[tuple[str, Updating] | Exception],
+        *,
+        resource: Resource | None = None,
+    ) -> bytes:
+        """Commit ``items`` as one batch; the encoded ``BatchResponse``. ``resource``: commit through this one."""
+        outcomes = await change_batch(resource or self._resource, items)
         response = BatchResponse()
         for name, item, outcome in zip(names, items, outcomes, strict=True):
             if isinstance(outcome, Exception) or isinstance(item, Exception):

@@ -1,0 +1,33 @@
+"""``python -m services.resource_partition --config FILE [--set section.field=value ...]``"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from services.base import config as configuration
+from services.base.tasks import run_process
+from services.resource_partition import app
+from services.resource_partition.config import Config
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="resource-partition", description="Serves one resource partition's API.")
+    parser.add_argument("--config", required=True, help="TOML file")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override one field")
+    arguments = parser.parse_args()
+    try:
+        config = configuration.load(arguments.config, Config, tuple(arguments.set))
+    except configuration.ConfigError as failure:
+        print(f"resource-partition: {failure}", file=sys.stderr)
+        return 2
+    try:
+        run_process(lambda stopping: app.run(config, stopping))
+    except OSError as failure:
+        print(f"resource-partition: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,40 @@
+"""The configuration of a resource partition's server, one TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.base.telemetry import TelemetryConfig
+from services.rpc.credentials import TlsConfig
+from services.storage.etcd import EtcdConfig
+
+
+@dataclass(frozen=True)
+class WatchCacheConfig:
+    """``off``: resources that are read straight from etcd, beside those that never are cached (events)."""
+
+    off: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TenantPartitionLink:
+    """A tenant partition and where its servers are."""
+
+    name: str
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """``listen``: host:port of gRPC. ``advertise``: host:port as others reach this server. ``placement_home``: this
+    partition keeps the TenantPlacements."""
+
+    name: str
+    listen: str
+    etcd: EtcdConfig
+    advertise: tuple[str, ...] = ()
+    placement_home: bool = False
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    watch_cache: WatchCacheConfig = field(default_factory=WatchCacheConfig)
+    tenant_partitions: tuple[TenantPartitionLink, ...] = ()
+    tls: TlsConfig | None = None
