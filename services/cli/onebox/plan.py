@@ -160,13 +160,18 @@ class _Planner:
         )
 
     def _tenant_partition(self, name: str, port: int) -> Component:
-        links = [self._link(other, at) | {"placement_home": other == PLACEMENT_HOME} for other, at in self._resource.items()]
+        links = [
+            self._link(other, at) | {"placement_home": other == PLACEMENT_HOME} for other, at in self._resource.items()
+        ]
         config = self._server_config(name, port) | {"resource_partitions": links}
         return self._python_component(name, "tenant-partition", name, config, port + 1, {"grpc": port})
 
     def _resource_partition(self, name: str, port: int) -> Component:
         links = [self._link(other, at) for other, at in self._tenant.items()]
-        config = self._server_config(name, port) | {"placement_home": name == PLACEMENT_HOME, "tenant_partitions": links}
+        config = self._server_config(name, port) | {
+            "placement_home": name == PLACEMENT_HOME,
+            "tenant_partitions": links,
+        }
         return self._python_component(name, "resource-partition", name, config, port + 1, {"grpc": port})
 
     def _scheduler(self, partition: str, port: int) -> Component:
@@ -190,7 +195,7 @@ class _Planner:
             for name, port in self._resource.items()
         ]
         config = {"name": "hollow-1", "pools": pools}
-        return self._python_component("hollow-1", "kubelet", "", config, self._hollow_metrics, {})
+        return self._python_component("hollow", "kubelet", "", config, self._hollow_metrics, {})
 
     def _server_config(self, name: str, port: int) -> dict[str, Any]:
         listen = f"{HOST}:{port}"
