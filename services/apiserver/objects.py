@@ -209,7 +209,7 @@ def _spec_finalizers(obj: Any) -> Sequence[str]:
 
 def _refuse(kind: Kind, obj: Any, violations: Sequence[Any]) -> None:
     if violations:
-        found = [Violation(item.field, f"{item.reason}: {item.message}") for item in violations]
+        found = [Violation(item.field, item.message) for item in violations]
         raise _invalid(kind, obj, found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -28,7 +28,7 @@ Translate = Callable[[Exception], StatusError | None]
 Observe = Callable[[str, float], None]
 """Called with the name of the status code ("OK", "ABORTED", ...) and the call's duration in seconds."""
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 def unary(behaviour: UnaryBehaviour, *, translate: Translate, observe: Observe, clock: Clock) -> Handler:

@@ -84,7 +84,7 @@ class Binder:
         key = scope.target_of_object(PODS, binding.metadata)
         await self._gate.require(binding.metadata.tenant)
         violations = [
-            Violation(found.field, f"{found.reason}: {found.message}") for found in validation.validate_binding(binding)
+            Violation(found.field, found.message) for found in validation.validate_binding(binding)
         ]
         if violations:
             raise status.invalid(violations, subject=f'the binding of pods "{binding.metadata.name}"')
