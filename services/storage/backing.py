@@ -11,11 +11,16 @@ from services.storage.interface import ResourceStore
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """What a key holds since ``revision``; ``value`` None: nothing."""
+    """What a key holds since ``revision``; ``value`` None: nothing.
+
+    ``previous`` and its revision: what it held before, where the feed was asked for that; None: nothing.
+    """
 
     key: str
     value: bytes | None
     revision: int
+    previous: bytes | None = None
+    previous_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

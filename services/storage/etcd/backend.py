@@ -1,0 +1,117 @@
+"""``EtcdBackend``: one etcd cluster, its stores, and the tasks they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import grpc
+
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.base.tasks import Supervisor
+from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError, Unavailable
+from services.storage.etcd.calls import Calls
+from services.storage.etcd.channel import make_channel
+from services.storage.etcd.commit import Committer
+from services.storage.etcd.compaction import Compaction
+from services.storage.etcd.config import EtcdConfig
+from services.storage.etcd.failures import read_failure
+from services.storage.etcd.health import Health
+from services.storage.etcd.status import EtcdStatus
+from services.storage.etcd.store import EtcdStore
+from services.storage.interface import AttributesOf, Record, Write
+from services.storage.watchcache.bookmarks import PERIOD_S, Bookmarks
+
+
+class EtcdBackend:
+    """Use it inside ``async with``. An etcd that is down, at the start or later, is waited for; ``ready`` tells.
+
+    Make it inside the event loop that it is used in.
+    """
+
+    def __init__(self, config: EtcdConfig, *, clock: Clock, rand: Rand, bookmark_period_s: float = PERIOD_S) -> None:
+        self.config = config
+        self.clock = clock
+        self.rand = rand
+        self._channel = make_channel(config.endpoints, config)
+        self.calls = Calls(self._channel, clock, config.request_timeout_s)
+        self.bookmarks = Bookmarks(clock, rand, bookmark_period_s)
+        self._health = Health(self.calls, config, clock)
+        self._committer = Committer(self.calls, config, clock, rand)
+        self._compaction = Compaction(self.calls, config.compaction_interval_s, clock, rand)
+        self._stores: dict[str, EtcdStore] = {}
+        self._tasks = Supervisor()
+
+    @property
+    def ready(self) -> bool:
+        """etcd answered when it was last asked (every few seconds)."""
+        return self._health.up
+
+    @property
+    def progress_trusted(self) -> bool:
+        """etcd's progress responses can be relied on: see ``versions``."""
+        return self._health.progress_trusted
+
+    def store(self, prefix: str, attributes_of: AttributesOf) -> EtcdStore:
+        """The store of one resource; the same one for the same prefix."""
+        if prefix not in self._stores:
+            self._stores[prefix] = EtcdStore(self, prefix, attributes_of)
+        return self._stores[prefix]
+
+    async def wait_ready(self) -> None:
+        """Return when etcd has answered for the first time."""
+        await self._health.first_up.wait()
+
+    async def commit(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
+        """Group commit of writes that have been checked. Raises ``QueueFull``, ``Unavailable``."""
+        return await self._committer.submit(writes)
+
+    async def new_lease(self, ttl_s: int) -> int:
+        """An etcd lease; its keys go when it ends. Share one among many keys. Raises ``Unavailable``."""
+        try:
+            return await self.calls.grant(ttl_s)
+        except grpc.aio.AioRpcError as failure:
+            raise _unavailable(failure) from failure
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before ``revision``. Raises ``Expired`` (gone already), ``ResourceVersionTooLarge``."""
+        try:
+            await self.calls.compact(revision)
+        except grpc.aio.AioRpcError as failure:
+            raise _compaction_error(failure, revision) from failure
+
+    async def status(self) -> EtcdStatus:
+        """Asks every member. Raises ``Unavailable``."""
+        try:
+            return await self._health.status()
+        except grpc.aio.AioRpcError as failure:
+            raise _unavailable(failure) from failure
+
+    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a task that ends with the backend at the latest."""
+        return self._tasks.start(work, name=name)
+
+    async def __aenter__(self) -> EtcdBackend:
+        await self._tasks.__aenter__()
+        self.start(self._health.run(), name="etcd-health")
+        self.start(self._committer.run(), name="etcd-commit")
+        self.start(self._compaction.run(), name="etcd-compaction")
+        self.start(self.bookmarks.run(), name="etcd-bookmarks")
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        try:
+            await self._tasks.__aexit__(*failure)
+        finally:
+            await self._channel.close()
+
+
+def _unavailable(failure: grpc.aio.AioRpcError) -> Unavailable:
+    return Unavailable(f"etcd: {failure.code().name}: {failure.details()}")
+
+
+def _compaction_error(failure: grpc.aio.AioRpcError, revision: int) -> StorageError:
+    error = read_failure(failure, revision)
+    return error if isinstance(error, Expired | ResourceVersionTooLarge) else _unavailable(failure)

@@ -1,0 +1,64 @@
+"""etcd's calls with a deadline and a measure on each, over the stubs in ``aetcd.rpc``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+from services.base.clock import Clock
+from services.storage.etcd import metrics
+
+
+class Calls:
+    """All raise ``grpc.aio.AioRpcError``."""
+
+    def __init__(self, channel: grpc.aio.Channel, clock: Clock, timeout_s: float) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._kv = rpc.KVStub(channel)
+        self._lease = rpc.LeaseStub(channel)
+        self._maintenance = rpc.MaintenanceStub(channel)
+        self._cluster = rpc.ClusterStub(channel)
+        self._watch = rpc.WatchStub(channel)
+
+    async def transaction(self, request: Any) -> Any:
+        return await self._call("txn", self._kv.Txn, request)
+
+    async def range(self, request: Any) -> Any:
+        return await self._call("range", self._kv.Range, request)
+
+    async def put(self, key: bytes, value: bytes) -> int:
+        """Returns the revision."""
+        response = await self._call("put", self._kv.Put, rpc.PutRequest(key=key, value=value))
+        return int(response.header.revision)
+
+    async def compact(self, revision: int) -> None:
+        await self._call("compact", self._kv.Compact, rpc.CompactionRequest(revision=revision))
+
+    async def grant(self, ttl_s: int) -> int:
+        """Returns the lease's id."""
+        response = await self._call("lease_grant", self._lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=ttl_s))
+        return int(response.ID)
+
+    async def status(self) -> Any:
+        return await self._call("status", self._maintenance.Status, rpc.StatusRequest())
+
+    async def members(self) -> Any:
+        return await self._call("member_list", self._cluster.MemberList, rpc.MemberListRequest())
+
+    def watch(self) -> Any:
+        """A new watch stream. Cut off from its cluster's majority, etcd ends it instead of going silent."""
+        return self._watch.Watch(metadata=(("hasleader", "true"),))
+
+    async def _call(self, name: str, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        started = self._clock.monotonic()
+        try:
+            return await method(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as failure:
+            metrics.REQUEST_ERRORS.labels(name, failure.code().name).inc()
+            raise
+        finally:
+            metrics.REQUEST_SECONDS.labels(name).observe(self._clock.monotonic() - started)

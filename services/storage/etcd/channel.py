@@ -1,0 +1,39 @@
+"""The channel to etcd: quick to reconnect, no limit on what etcd may answer."""
+
+from __future__ import annotations
+
+import pathlib
+
+import grpc
+
+from services.rpc.channel import target_of
+from services.storage.etcd.config import EtcdConfig
+
+# etcd refuses pings more often than every 5 s (--grpc-keepalive-min-time).
+_OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    # A request that was sent must never be sent again behind our back: its outcome is found out instead.
+    ("grpc.enable_retries", 0),
+]
+
+
+def make_channel(endpoints: tuple[str, ...], config: EtcdConfig) -> grpc.aio.Channel:
+    """A channel to one of ``endpoints`` at a time. Raises ``ValueError``, ``OSError`` (unreadable PEM files)."""
+    if not config.ca_file:
+        return grpc.aio.insecure_channel(target_of(endpoints), _OPTIONS)
+    credentials = grpc.ssl_channel_credentials(
+        _read(config.ca_file), _read(config.key_file) or None, _read(config.cert_file) or None
+    )
+    return grpc.aio.secure_channel(target_of(endpoints), credentials, _OPTIONS)
+
+
+def _read(path: str) -> bytes:
+    return pathlib.Path(path).read_bytes() if path else b""

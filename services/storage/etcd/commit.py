@@ -1,0 +1,260 @@
+"""Group commit: writes that queue while a transaction is in flight go together in the next one.
+
+No timer: a batch is whatever has queued up. Each write is a nested transaction with its own comparison, so outcomes
+are independent, while raft entry, fsync and revision are shared. A batch that etcd refuses is cut in halves until the
+guilty write stands alone; one that etcd does not answer is looked into (``session``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+from services.base.backoff import Backoff
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.storage.errors import (
+    InvalidQuery,
+    LeaseNotFound,
+    OutcomeUnknown,
+    StorageError,
+    TooLarge,
+    Unavailable,
+)
+from services.storage.etcd import metrics, requests
+from services.storage.etcd.calls import Calls
+from services.storage.etcd.config import EtcdConfig
+from services.storage.etcd.failures import Refusal, refusal_of
+from services.storage.etcd.lanes import Lanes, Outcomes, Pending
+from services.storage.etcd.outcomes import TryAgain, operation, outcome, record_of
+from services.storage.etcd.session import Fate, Session
+from services.storage.interface import Record, Write
+
+_log = logging.getLogger(__name__)
+
+# Of a transaction's operations, one is the session's own and one level is for what is inside the nested ones.
+_OWN_OPERATIONS = 2
+_BUSY_PAUSE_S = 0.05
+
+
+class Committer:
+    """Shared by all stores of a backend. ``run`` it; writes submitted before wait for it."""
+
+    def __init__(self, calls: Calls, config: EtcdConfig, clock: Clock, rand: Rand) -> None:
+        self._calls = calls
+        self._config = config
+        self._clock = clock
+        self._rand = rand
+        self._lanes = Lanes(config.queue_items_max)
+        self._items_max = max(1, config.max_txn_ops - _OWN_OPERATIONS)
+        self._down_since_s: float | None = None
+
+    async def submit(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
+        """Outcomes in order. The writes have been checked. Raises ``QueueFull``, ``Unavailable``."""
+        self._check_up()
+        self._lanes.check_room(len(writes))
+        outcomes = Outcomes(len(writes))
+        deadline_s = self._clock.monotonic() + self._config.request_timeout_s
+        for index, write in enumerate(writes):
+            self._lanes.push(Pending(write, outcomes, index, deadline_s))
+        await outcomes.done
+        return outcomes.results
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(self._config.transactions_in_flight_max):
+                    tasks.create_task(self._line(), name=f"group-commit-{number}")
+        finally:
+            for pending in self._lanes.drain():
+                pending.settle(Unavailable("the server is stopping"))
+
+    # -- one line of transactions
+
+    async def _line(self) -> None:
+        session = Session(self._calls, self._clock, self._rand)
+        backoff = Backoff(self._rand, initial_s=0.05, maximum_s=0.5)
+        while True:
+            if self._down_since_s is None:
+                await self._lanes.filled.wait()
+            if not await self._open(session):
+                await self._pause(backoff)
+                continue
+            batch = self._lanes.take(self._items_max, self._config.batch_bytes_max)
+            if batch:
+                backoff.reset()
+                await self._commit_all(session, batch)
+                metrics.QUEUED_ITEMS.set(self._lanes.count)
+
+    async def _open(self, session: Session) -> bool:
+        try:
+            if not session.is_open:
+                await session.open()
+            elif self._down_since_s is not None:
+                await session.ping()
+            await session.renew()
+        except grpc.aio.AioRpcError as failure:
+            self._note_down(failure)
+            return False
+        self._down_since_s = None
+        return session.is_open
+
+    async def _commit_all(self, session: Session, batch: Sequence[Pending]) -> None:
+        try:
+            await self._commit(session, batch)
+        except asyncio.CancelledError:
+            for pending in batch:
+                pending.settle(OutcomeUnknown(pending.write.key, "the server is stopping"))
+            raise
+
+    async def _commit(self, session: Session, batch: Sequence[Pending]) -> None:
+        metrics.BATCH_ITEMS.observe(len(batch))
+        try:
+            response = await session.apply([operation(pending) for pending in batch])
+        except grpc.aio.AioRpcError as failure:
+            refusal = refusal_of(failure)
+            if refusal is None:
+                await self._find_out(session, batch, failure)
+            else:
+                await self._refused(session, batch, refusal, failure)
+            return
+        if response is None:
+            session.close()
+            self._retry(batch)
+            return
+        self._down_since_s = None
+        for pending, answer in zip(batch, response.responses[1:], strict=True):
+            nested = answer.response_txn
+            self._conclude(pending, nested.succeeded, _current(nested), response.header.revision)
+
+    # -- refused: nothing was applied
+
+    async def _refused(
+        self, session: Session, batch: Sequence[Pending], refusal: Refusal, failure: grpc.aio.AioRpcError
+    ) -> None:
+        if refusal is Refusal.LEASE_NOT_FOUND and not any(pending.write.lease_id for pending in batch):
+            session.close()  # it is the session's own lease that is gone
+            self._retry(batch)
+        elif refusal is Refusal.BUSY:
+            self._retry(batch)
+            await self._clock.sleep(_BUSY_PAUSE_S)
+        elif len(batch) == 1 or refusal is Refusal.NO_SPACE:
+            for pending in batch:
+                self._settle(pending, self._refusal_error(pending.write, refusal, failure))
+        else:
+            await self._halve(session, batch, refusal)
+
+    async def _halve(self, session: Session, batch: Sequence[Pending], refusal: Refusal) -> None:
+        middle = (len(batch) + 1) // 2
+        if refusal is Refusal.TOO_MANY_OPERATIONS and middle < self._items_max:
+            _log.warning("etcd takes fewer than %d writes in a transaction, trying %d", len(batch), middle)
+            self._items_max = middle
+        for half in (batch[:middle], batch[middle:]):
+            if session.is_open:
+                await self._commit(session, half)
+            else:
+                self._retry(half)
+
+    # -- unanswered
+
+    async def _find_out(self, session: Session, batch: Sequence[Pending], cause: grpc.aio.AioRpcError) -> None:
+        """The batch may have been applied, may yet be, or may not: ask until etcd tells, or time is over."""
+        self._note_down(cause)
+        backoff = Backoff(self._rand, initial_s=0.05, maximum_s=0.5)
+        deadline_s = self._clock.monotonic() + self._config.outcome_timeout_s
+        applied_at: int | None = None
+        while self._clock.monotonic() < deadline_s:
+            try:
+                if applied_at is None:
+                    fate, revision = await session.find_out()
+                    metrics.OUTCOMES_FOUND.labels(fate.name.lower()).inc()
+                    self._down_since_s = None
+                    if fate is Fate.NOT_APPLIED:
+                        self._retry(batch)
+                        return
+                    if fate is Fate.LOST:
+                        break
+                    applied_at = revision
+                await self._read_outcomes(batch, applied_at)
+                return
+            except grpc.aio.AioRpcError as failure:
+                if failure.code() is grpc.StatusCode.OUT_OF_RANGE:
+                    break  # compacted meanwhile
+                self._note_down(failure)
+            await self._pause(backoff)
+        session.close()
+        for pending in batch:
+            self._settle(pending, OutcomeUnknown(pending.write.key, f"etcd: {cause.code().name}"))
+
+    async def _read_outcomes(self, batch: Sequence[Pending], revision: int) -> None:
+        """The batch was transaction ``revision``: it compared with what each key held one revision before."""
+        before: list[Record | None] = []
+        for start in range(0, len(batch), self._items_max):
+            reads = [requests.read(pending.key, revision - 1) for pending in batch[start : start + self._items_max]]
+            response = await self._calls.transaction(rpc.TxnRequest(success=reads))
+            found = (answer.response_range.kvs for answer in response.responses)
+            before.extend(record_of(kvs[0]) if kvs else None for kvs in found)
+        for pending, record in zip(batch, before, strict=True):
+            succeeded = (record.revision if record is not None else 0) == pending.expected
+            self._conclude(pending, succeeded, record, revision)
+
+    # -- outcomes
+
+    def _conclude(self, pending: Pending, succeeded: bool, current: Record | None, revision: int) -> None:
+        try:
+            self._settle(pending, outcome(pending, succeeded, current, revision))
+        except TryAgain as again:
+            pending.expected = again.revision
+            self._lanes.retry(pending)
+
+    def _settle(self, pending: Pending, result: Record | Exception | None) -> None:
+        pending.settle(result)
+        self._lanes.release(pending)
+
+    def _refusal_error(self, write: Write, refusal: Refusal, failure: grpc.aio.AioRpcError) -> StorageError:
+        text = failure.details() or failure.code().name
+        match refusal:
+            case Refusal.TOO_LARGE:
+                return TooLarge(write.key, len(write.value or b""), self._config.value_bytes_max)
+            case Refusal.LEASE_NOT_FOUND:
+                return LeaseNotFound(write.key, write.lease_id)
+            case Refusal.NO_SPACE:
+                return Unavailable(f"etcd refuses writes: {text}")
+            case _:
+                return InvalidQuery("key", f"etcd refuses the write: {text}")
+
+    def _retry(self, batch: Sequence[Pending]) -> None:
+        """Nothing of the batch was applied: send it again if its time is not over."""
+        for pending in reversed(batch):
+            self._lanes.retry(pending)
+        self._expire()
+
+    def _expire(self) -> None:
+        self._lanes.expire(self._clock.monotonic(), Unavailable("etcd did not take the write in time"))
+
+    async def _pause(self, backoff: Backoff) -> None:
+        self._expire()
+        await self._clock.sleep(backoff.next())
+
+    def _note_down(self, failure: grpc.aio.AioRpcError) -> None:
+        if self._down_since_s is None:
+            self._down_since_s = self._clock.monotonic()
+            _log.warning("etcd does not answer: %s: %s", failure.code().name, failure.details())
+
+    def _check_up(self) -> None:
+        """Once etcd has been away for longer than a write may wait, writes are refused at once."""
+        since_s = self._down_since_s
+        if since_s is not None and self._clock.monotonic() - since_s > self._config.request_timeout_s:
+            raise Unavailable("etcd cannot be reached")
+
+
+def _current(nested: Any) -> Record | None:
+    if nested.succeeded:
+        return None
+    found = nested.responses[0].response_range.kvs
+    return record_of(found[0]) if found else None

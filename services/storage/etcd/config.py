@@ -1,0 +1,32 @@
+"""Configuration of the etcd backend: the ``[etcd]`` section of a partition's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EtcdConfig:
+    """``endpoints``: ``host:port`` of each member's client listener.
+
+    ``max_txn_ops``: the servers' ``--max-txn-ops`` (etcd's default is 128); if theirs is lower, it is learned.
+    ``transactions_in_flight_max``: group commits under way at a time; writes of one key keep their order.
+    ``queue_items_max``: writes that may wait; beyond them ``QueueFull``.
+    ``outcome_timeout_s``: how long an unanswered write is looked into before it is answered ``OutcomeUnknown``.
+    ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
+    that share this etcd; 0 turns that off.
+    ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set.
+    """
+
+    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    request_timeout_s: float = 5.0
+    outcome_timeout_s: float = 15.0
+    max_txn_ops: int = 128
+    transactions_in_flight_max: int = 2
+    batch_bytes_max: int = 1 << 20
+    value_bytes_max: int = 1 << 20
+    queue_items_max: int = 50_000
+    compaction_interval_s: float = 300.0
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""

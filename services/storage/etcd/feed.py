@@ -1,0 +1,148 @@
+"""A watch on one resource that outlives its connections: it resumes after the last complete revision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+from services.base.backoff import Backoff
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.storage.backing import FeedBatch, FeedEntry
+from services.storage.errors import Expired, Unavailable
+from services.storage.etcd import metrics, requests
+from services.storage.etcd.assembly import Assembler
+from services.storage.etcd.calls import Calls
+
+_log = logging.getLogger(__name__)
+
+_BROKEN = (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
+
+
+class Feed:
+    """One etcd watch stream at a time over [``key``, ``end``).
+
+    ``current_revision`` is a quorum read: it tells a member that lags from a history that was replaced.
+    ``progress_trusted`` says whether etcd's progress responses can be believed.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        key: bytes,
+        end: bytes,
+        *,
+        clock: Clock,
+        rand: Rand,
+        current_revision: Callable[[], Awaitable[int]],
+        progress_trusted: Callable[[], bool],
+        previous: bool = False,
+    ) -> None:
+        self._calls = calls
+        self._key = key
+        self._end = end
+        self._clock = clock
+        self._rand = rand
+        self._current_revision = current_revision
+        self._progress_trusted = progress_trusted
+        self._previous = previous
+        self._stream: Any = None
+        self._broken = False
+        self._seen = 0  # the highest revision this feed knows to have existed
+
+    async def run(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
+        """Everything after ``revision``. Raises ``Expired``: compacted, or etcd's history was replaced."""
+        assembler = Assembler(revision)
+        backoff = Backoff(self._rand, initial_s=0.05, maximum_s=2.0)
+        while True:
+            try:
+                async for batch in self._connected(assembler.position):
+                    backoff.reset()
+                    assembler.position = batch.revision
+                    yield batch
+            except (Unavailable, *_BROKEN) as failure:
+                _log.info(
+                    "watch on %s broke at revision %d: %s", self._key.decode(), assembler.position, _text(failure)
+                )
+            metrics.RECONNECTS.labels(self._key.decode()).inc()
+            await self._clock.sleep(backoff.next())
+
+    def _note_broken(self, position: int, failure: BaseException) -> None:
+        if not self._broken:  # once per outage, not once per try
+            _log.info("the watch on %r broke at revision %d: %s", self._key, position, _text(failure))
+        self._broken = True
+
+    async def request_progress(self) -> None:
+        """Have etcd say how far the stream is. Silently does nothing while there is no stream."""
+        if self._stream is not None:
+            try:
+                await self._stream.write(requests.progress())
+            except _BROKEN:
+                _log.debug("progress not asked for: the stream is broken")
+
+    async def _connected(self, position: int) -> AsyncGenerator[FeedBatch, None]:
+        assembler = Assembler(position)
+        stream = self._calls.watch()
+        try:
+            await stream.write(requests.watch(self._key, self._end, position + 1, previous=self._previous))
+            while (response := await stream.read()) is not grpc.aio.EOF:
+                if response.canceled:
+                    self._end_of(response, assembler.position)
+                    return
+                if response.created:
+                    await self._check_history(response.header.revision, assembler.position)
+                    self._stream, self._broken = stream, False
+                    continue
+                batch = self._take(assembler, response)
+                if batch is not None:
+                    yield batch
+        finally:
+            self._stream = None
+            stream.cancel()
+
+    def _take(self, assembler: Assembler, response: Any) -> FeedBatch | None:
+        self._seen = max(self._seen, response.header.revision)
+        if response.events:
+            entries = [_entry(event) for event in response.events]
+            return assembler.add(entries, more_follows=response.fragment)
+        if self._progress_trusted() and not response.fragment:
+            return assembler.progress(response.header.revision)
+        return None
+
+    def _end_of(self, response: Any, position: int) -> None:
+        if response.compact_revision:
+            raise Expired(position, response.compact_revision)
+        _log.info("etcd ended the watch on %s: %s", self._key.decode(), response.cancel_reason)
+
+    async def _check_history(self, server_revision: int, position: int) -> None:
+        """A server that is behind what was seen either lags, or has lost what was seen (restored from a backup)."""
+        if server_revision < self._seen:
+            current = await self._current_revision()
+            if current < self._seen:
+                _log.error("etcd's revision fell from %d to %d: its history was replaced", self._seen, current)
+                self._seen = current
+                raise Expired(position, current)
+        self._seen = max(self._seen, server_revision)
+
+
+def _entry(event: Any) -> FeedEntry:
+    kv = event.kv
+    previous = event.prev_kv
+    return FeedEntry(
+        kv.key.decode(),
+        kv.value if event.type == rpc.Event.PUT else None,
+        kv.mod_revision,
+        previous.value if previous.mod_revision else None,
+        previous.mod_revision,
+    )
+
+
+def _text(failure: BaseException) -> str:
+    if isinstance(failure, grpc.aio.AioRpcError):
+        return f"{failure.code().name}: {failure.details()}"
+    return repr(failure)

@@ -1,0 +1,58 @@
+"""From etcd's answer about one write to its outcome. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed
+from services.storage.etcd import requests
+from services.storage.etcd.lanes import Pending
+from services.storage.interface import Record
+
+
+class TryAgain(Exception):
+    """An unconditional write met a record it did not suppose; it goes again, supposing ``revision``."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(revision)
+        self.revision = revision
+
+
+def operation(pending: Pending) -> Any:
+    """The nested transaction of one write."""
+    write = pending.write
+    if write.value is not None:
+        then = [requests.put(pending.key, write.value, write.lease_id)]
+    else:
+        # Deleting what is supposed to be absent writes nothing: it only asks what the key holds.
+        then = [requests.delete(pending.key)] if pending.expected else []
+    return requests.conditional(pending.key, pending.expected, then)
+
+
+def record_of(kv: Any) -> Record:
+    return Record(kv.key.decode(), kv.value, kv.mod_revision)
+
+
+def outcome(pending: Pending, succeeded: bool, current: Record | None, revision: int) -> Record | Exception | None:
+    """``current``: what the key held if the comparison failed. ``revision``: the transaction's.
+
+    Raises ``TryAgain``.
+    """
+    write = pending.write
+    if succeeded:
+        if write.value is not None:
+            return Record(write.key, write.value, revision)
+        return None if pending.expected else KeyNotFound(write.key)
+    if write.expected_revision is None:
+        return _reconsider(write.key, write.value is None, current)
+    if write.value is None and current is None:
+        return KeyNotFound(write.key)
+    if write.expected_revision == 0 and current is not None:
+        return KeyExists(write.key, current)
+    return PreconditionFailed(write.key, current)
+
+
+def _reconsider(key: str, deletes: bool, current: Record | None) -> Exception:
+    if current is None and deletes:
+        return KeyNotFound(key)
+    raise TryAgain(current.revision if current is not None else 0)

@@ -1,0 +1,30 @@
+"""The state of the etcd cluster as its members tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdMember:
+    """``version`` "": the member did not answer."""
+
+    name: str
+    member_id: int
+    client_urls: tuple[str, ...]
+    version: str
+    leader: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdStatus:
+    """``leader``: the name of the leading member, "" if there is none. Sizes in bytes."""
+
+    version: str
+    revision: int
+    db_size_bytes: int
+    db_in_use_bytes: int
+    leader: str
+    members: tuple[EtcdMember, ...]
+    progress_trusted: bool
+    warnings: tuple[str, ...]
