@@ -13,11 +13,10 @@ from tests.support.cluster import Cluster, eventually
 
 CONTEXT = os.environ.get("URSA_COMPOSE_CONTEXT", "")
 
-pytestmark = [
-    pytest.mark.compose,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(not CONTEXT, reason="needs the containers that `make test-compose` starts"),
-]
+if not CONTEXT:
+    pytest.skip("needs the containers that `make test-compose` starts", allow_module_level=True)
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(240)]
 
 PARTITIONS = ("tp-1", "tp-2", "rp-1", "rp-2")
 SERVICES = {*PARTITIONS, *(f"etcd-{name}" for name in PARTITIONS), "scheduler-tp-1", "scheduler-tp-2", "hollow"}

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from services.cli.onebox import etcd_binary
 from tests.support.cluster import eventually
 
@@ -34,15 +36,16 @@ def tenant_partition(home: pathlib.Path) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         for name, port in (("tp-1", tenant), ("rp-1", resource)):
             stack.enter_context(_process(home / f"etcd-{name}.log", _etcd_argv(etcd, home / f"etcd-{name}", port)))
-        for name, module in (("rp-1", "resource_partition"), ("tp-1", "tenant_partition")):
+        servers = (("rp-1", "resource_partition", resource), ("tp-1", "tenant_partition", tenant))
+        running = {}
+        for name, module, _ in servers:
             argv = [sys.executable, "-m", f"services.{module}", "--config", str(home / f"{name}.toml")]
-            stack.enter_context(_process(home / f"{name}.log", argv))
-        for name, port in (("rp-1", resource), ("tp-1", tenant)):
-            log = home / f"{name}.log"
+            running[name] = stack.enter_context(_process(home / f"{name}.log", argv))
+        for name, _, port in servers:
             eventually(
-                lambda port=port, log=log: _ready(port + 1) or _fail_if_ended(log),
+                lambda name=name, port=port: _ready(port + 1) or _fail_if_ended(running[name], home / f"{name}.log"),
                 within_s=READY_WITHIN_S,
-                what=f"{name} ready; see {log}",
+                what=f"{name} ready; see {home / name}.log",
             )
         yield f"127.0.0.1:{tenant}"
 
@@ -74,7 +77,7 @@ def _etcd_argv(etcd: str, data: pathlib.Path, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _process(log: pathlib.Path, argv: Sequence[str]) -> Iterator[None]:
+def _process(log: pathlib.Path, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -86,8 +89,8 @@ def _process(log: pathlib.Path, argv: Sequence[str]) -> Iterator[None]:
         ) as process,
     ):
         try:
-            yield
-            assert process.poll() is None, f"{argv[0]} ended by itself: {log.read_text(errors='replace')[-2000:]}"
+            yield process
+            _fail_if_ended(process, log)
         finally:
             process.terminate()
             try:
@@ -104,7 +107,9 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _fail_if_ended(log: pathlib.Path) -> bool:
-    text = log.read_text(errors="replace")
-    assert "Traceback" not in text, text[-3000:]
+def _fail_if_ended(process: subprocess.Popen[bytes], log: pathlib.Path) -> bool:
+    if process.poll() is not None:
+        pytest.fail(
+            f"{process.args} ended by itself ({process.returncode}):\n{log.read_text(errors='replace')[-3000:]}"
+        )
     return False
