@@ -1,0 +1,40 @@
+"""The kubelet host as a process: configuration in, the host wired to the system's clock and to real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from services.base import telemetry
+from services.base.clock import SystemClock
+from services.base.config import ConfigError, load
+from services.base.http import ProcessEndpoint
+from services.base.rand import Rand
+from services.base.tasks import Supervisor
+from services.kubelet.config import KubeletConfig
+from services.kubelet.host import Host
+
+# Most objects of a host live long; the collector should not walk them for every few hundred new ones.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def read_config(path: str, overrides: tuple[str, ...]) -> KubeletConfig:
+    """Raises ``ConfigError``, naming the file and the fields."""
+    config = load(path, KubeletConfig, overrides)
+    problems = config.problems()
+    if problems:
+        raise ConfigError(f"{path}: {'; '.join(problems)}")
+    return config
+
+
+async def run(config: KubeletConfig, stopping: asyncio.Event) -> None:
+    """Until ``stopping`` is set. Pods are left as they are: the next process adopts them."""
+    running = telemetry.start(config.telemetry, service="kubelet", partition="")
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        host = Host(config, SystemClock(), Rand(config.seed))
+        async with ProcessEndpoint(config.telemetry.metrics_listen, host.ready), Supervisor() as tasks:
+            tasks.start(host.run(), name="host")
+            await stopping.wait()
+    finally:
+        running.shutdown()

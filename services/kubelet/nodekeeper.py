@@ -1,0 +1,343 @@
+"""Keeps the nodes of one resource partition registered, reported and alive: the shell around ``nodestatus`` and
+``nodelease``. Many nodes share each message; the leases of large hosts are renewed in cohorts, spread over the period.
+
+A node that is deleted while its kubelet runs is registered again; one that exists already is adopted: its labels are
+completed and its status is taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from services.api.kinds import NODES
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.base.backoff import Backoff
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.base.tasks import first_of
+from services.client.calls import is_retryable
+from services.client.clientset import Outcome
+from services.client.informer import Change, Informer
+from services.client.partitions import Connection
+from services.kubelet import metrics, nodelease, nodestatus
+from services.kubelet.config import TimingConfig
+from services.kubelet.nodestatus import NodeAction, NodeTemplate
+from services.rpc.status import StatusError
+
+_log = logging.getLogger(__name__)
+
+BATCH_NODES = 500
+BATCH_LEASES = 1000
+LEASE_TIMEOUT_S = 5.0
+LEASE_RETRIES_AT_ONCE = 5
+LEASE_BACKOFF_INITIAL_S, LEASE_BACKOFF_MAX_S = 0.2, 7.0
+COHORTS_MAX, COHORT_NODES_MIN = 10, 100
+ADOPTIONS_AT_ONCE = 16
+# A write is not repeated for this long while the watch has not shown it yet.
+SETTLE_S = 5.0
+# Nodes looked at before other tasks get a turn.
+NODES_PER_TURN = 500
+
+
+class NodeEntry:
+    """One node of this host. Times are the clock's ``monotonic``, but ``reported_s`` is wall time."""
+
+    __slots__ = ("has_lease", "name", "reported_s", "settling_until", "template", "zone")
+
+    def __init__(self, name: str, zone: str, template: NodeTemplate) -> None:
+        self.name = name
+        self.zone = zone
+        self.template = template
+        self.reported_s = 0.0
+        self.settling_until = 0.0
+        self.has_lease = False
+
+
+class NodeKeeper:
+    """``run`` registers ``entries`` and keeps them; ``registered`` when all of them are in the partition."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        entries: Iterable[NodeEntry],
+        *,
+        host: str,
+        timing: TimingConfig,
+        clock: Clock,
+        rand: Rand,
+    ) -> None:
+        self._connection = connection
+        self._entries = {entry.name: entry for entry in entries}
+        self._timing = timing
+        self._clock = clock
+        self._rand = rand
+        self._informer: Informer[Node] = Informer(
+            connection.mux,
+            NODES,
+            label_selector=f"{nodestatus.HOST_LABEL}={host}",
+            on_batch=self._changed,
+        )
+        self._dirty: set[str] = set()
+        self._wake = asyncio.Event()
+        self._leaseless: set[str] = set()
+        self._leaseless_wake = asyncio.Event()
+        self._registered: set[str] = set()
+
+    @property
+    def registered(self) -> bool:
+        return len(self._registered) == len(self._entries)
+
+    @property
+    def name(self) -> str:
+        """The resource partition."""
+        return self._connection.name
+
+    def node(self, name: str) -> Node | None:
+        """The node as last seen."""
+        return self._informer.store.get(f"/ursa/nodes/{name}")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._informer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_nodes(), name=f"nodes-{self.name}")
+                group.create_task(self._begin_leases(), name=f"first-leases-{self.name}")
+                for number, cohort in enumerate(self._cohorts()):
+                    group.create_task(self._renew_cohort(cohort), name=f"leases-{self.name}-{number}")
+        finally:
+            self._informer.close()
+
+    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        for change in changes:
+            node = change.new if change.new is not None else change.old
+            entry = self._entries.get(node.metadata.name) if node is not None else None
+            if entry is None:
+                continue  # Of an earlier configuration of this host: left alone.
+            entry.settling_until = 0.0
+            self._dirty.add(entry.name)
+            if change.new is None:
+                self._registered.discard(entry.name)
+                entry.has_lease = False
+            elif entry.name not in self._registered:
+                self._registered.add(entry.name)
+                self._leaseless.add(entry.name)
+                self._leaseless_wake.set()
+        metrics.NODES.labels(self.name).set(len(self._registered))
+        self._wake.set()
+
+    # Nodes.
+
+    async def _keep_nodes(self) -> None:
+        await self._informer.synced.wait()
+        backoff = Backoff(self._rand, initial_s=0.2, maximum_s=self._timing.node_status_compute_s)
+        self._dirty.update(self._entries)
+        computed = self._clock.monotonic()
+        while True:
+            settled = await self._reconcile(self._take_dirty())
+            if settled:
+                backoff.reset()
+            else:
+                await self._clock.sleep(backoff.next())
+            due = computed + self._timing.node_status_compute_s
+            if not self._dirty and self._clock.monotonic() < due:
+                self._wake.clear()
+                await first_of(self._clock.sleep(due - self._clock.monotonic()), self._wake.wait())
+            if self._clock.monotonic() >= due:
+                computed = self._clock.monotonic()
+                self._dirty.update(self._entries)
+
+    def _take_dirty(self) -> list[NodeEntry]:
+        taken = [self._entries[name] for name in sorted(self._dirty)]
+        self._dirty.clear()
+        return taken
+
+    async def _reconcile(self, entries: Sequence[NodeEntry]) -> bool:
+        """Do what ``nodestatus.decide`` says for each; False: something must be tried again soon."""
+        todo: dict[NodeAction, list[NodeEntry]] = {}
+        for number, entry in enumerate(entries, 1):
+            action = self._decide(entry)
+            if action is not NodeAction.NOTHING:
+                todo.setdefault(action, []).append(entry)
+            if number % NODES_PER_TURN == 0:
+                await self._clock.sleep(0)
+        settled = True
+        for action, chosen in todo.items():
+            for batch in _slices(chosen, BATCH_NODES):
+                settled &= await self._act(action, batch)
+        return settled
+
+    def _decide(self, entry: NodeEntry) -> NodeAction:
+        if self._clock.monotonic() < entry.settling_until:
+            return NodeAction.NOTHING
+        return nodestatus.decide(
+            entry.template,
+            entry.name,
+            entry.zone,
+            self.node(entry.name),
+            now_s=self._clock.time(),
+            reported_s=entry.reported_s,
+            every_s=self._timing.node_status_report_s,
+        )
+
+    async def _act(self, action: NodeAction, entries: Sequence[NodeEntry]) -> bool:
+        nodes = self._connection.clientset.nodes
+        try:
+            match action:
+                case NodeAction.CREATE:
+                    outcomes = await nodes.batch_create([self._created(entry) for entry in entries])
+                case NodeAction.UPDATE:
+                    outcomes = await nodes.batch_update([self._updated(entry) for entry in entries])
+                case _:
+                    outcomes = await nodes.batch_update_status([self._reported(entry) for entry in entries])
+        except StatusError as error:
+            self._count(action, error, len(entries))
+            self._dirty.update(entry.name for entry in entries)
+            return False
+        settled = True
+        existing: list[NodeEntry] = []
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            refusal = outcome.status
+            if action is NodeAction.CREATE and refusal is not None and refusal.reason == "AlreadyExists":
+                existing.append(entry)
+            else:
+                settled &= self._settle(action, entry, outcome)
+        for group in _slices(existing, ADOPTIONS_AT_ONCE):
+            settled &= all(await asyncio.gather(*(self._adopt(entry) for entry in group)))
+        return settled
+
+    def _settle(self, action: NodeAction, entry: NodeEntry, outcome: Outcome) -> bool:
+        error = outcome.status
+        self._count(action, error, 1)
+        if error is None:
+            if action is not NodeAction.UPDATE:
+                entry.reported_s = self._clock.time()
+            # The watch may have shown the write before its answer came: then there is nothing to wait for.
+            if self.node(entry.name) is None or action is NodeAction.UPDATE:
+                entry.settling_until = self._clock.monotonic() + SETTLE_S
+            return True
+        retry = is_retryable(error)
+        if retry:
+            self._dirty.add(entry.name)
+        return not retry
+
+    async def _adopt(self, entry: NodeEntry) -> bool:
+        """A node of this name exists without this host's label: take it over."""
+        nodes = self._connection.clientset.nodes
+        try:
+            found = await nodes.get(entry.name)
+            previous = found.metadata.labels.get(nodestatus.HOST_LABEL, "")
+            _log.warning(
+                "adopting a node that was registered before",
+                extra={"partition": self.name, "node": entry.name, "previous_host": previous},
+            )
+            await nodes.update(nodestatus.updated(entry.template, entry.name, entry.zone, found))
+        except StatusError as error:
+            self._count(NodeAction.UPDATE, error, 1)
+            self._dirty.add(entry.name)
+            return False
+        self._count(NodeAction.UPDATE, None, 1)
+        return True
+
+    def _created(self, entry: NodeEntry) -> Node:
+        return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time())
+
+    def _updated(self, entry: NodeEntry) -> Node:
+        return nodestatus.updated(entry.template, entry.name, entry.zone, self._seen(entry))
+
+    def _reported(self, entry: NodeEntry) -> Node:
+        return nodestatus.reported(entry.template, self._seen(entry), self._clock.time())
+
+    def _seen(self, entry: NodeEntry) -> Node:
+        # It was there when the action was decided; if it vanished since, the server says NotFound and it is created.
+        return self.node(entry.name) or nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time())
+
+    def _count(self, action: NodeAction, error: StatusError | None, nodes: int) -> None:
+        outcome = "ok" if error is None else error.reason
+        metrics.NODE_REPORTS.labels(self.name, action.value, outcome).inc(nodes)
+        if error is not None:
+            _log.warning(
+                "node write failed",
+                extra={"partition": self.name, "action": action.value, "nodes": nodes, "cause": error.message},
+            )
+
+    # Leases.
+
+    def _cohorts(self) -> list[list[NodeEntry]]:
+        entries = list(self._entries.values())
+        count = max(1, min(COHORTS_MAX, len(entries) // COHORT_NODES_MIN))
+        return [entries[number::count] for number in range(count)]
+
+    async def _begin_leases(self) -> None:
+        """A node that has just been registered gets its lease at once."""
+        while True:
+            await self._leaseless_wake.wait()
+            self._leaseless_wake.clear()
+            names, self._leaseless = sorted(self._leaseless), set()
+            await self._renew_until_done([self._entries[name] for name in names])
+
+    async def _renew_cohort(self, cohort: list[NodeEntry]) -> None:
+        await self._clock.sleep(self._rand.uniform(0.0, self._timing.lease_renew_s))
+        while True:
+            await self._renew_until_done([entry for entry in cohort if entry.has_lease])
+            await self._clock.sleep(self._rand.jitter(self._timing.lease_renew_s, self._timing.lease_jitter))
+
+    async def _renew_until_done(self, entries: Sequence[NodeEntry]) -> None:
+        """Five immediate tries, then with backoff (client-go ``lease/controller.go``)."""
+        backoff = Backoff(self._rand, initial_s=LEASE_BACKOFF_INITIAL_S, maximum_s=LEASE_BACKOFF_MAX_S)
+        tries = 0
+        while entries:
+            entries = await self._renew(entries)
+            tries += 1
+            if entries and tries >= LEASE_RETRIES_AT_ONCE:
+                await self._clock.sleep(backoff.next())
+
+    async def _renew(self, entries: Sequence[NodeEntry]) -> list[NodeEntry]:
+        """Renew or create; returns those that must be tried again."""
+        again: list[NodeEntry] = []
+        for held in (True, False):
+            for batch in _slices([entry for entry in entries if entry.has_lease is held], BATCH_LEASES):
+                again += await self._renew_batch(batch, held)
+        return again
+
+    async def _renew_batch(self, entries: Sequence[NodeEntry], held: bool) -> list[NodeEntry]:
+        known = [(entry, node) for entry in entries if (node := self.node(entry.name)) is not None]
+        now_s, duration_s = self._clock.time(), self._timing.lease_duration_s
+        messages = [
+            nodelease.lease(entry.name, node.metadata.uid, now_s=now_s, duration_s=duration_s) for entry, node in known
+        ]
+        if not messages:
+            return []
+        leases = self._connection.clientset.leases
+        write = leases.batch_update if held else leases.batch_create
+        try:
+            outcomes = await write(messages, timeout_s=LEASE_TIMEOUT_S)
+        except StatusError as error:
+            self._lease_failed(error, len(messages))
+            return [entry for entry, _ in known]
+        again = []
+        for (entry, _), outcome in zip(known, outcomes, strict=True):
+            reason = "ok" if outcome.status is None else outcome.status.reason
+            metrics.LEASE_RENEWALS.labels(self.name, reason).inc()
+            if outcome.status is None:
+                entry.has_lease = True
+                continue
+            # The other way next time: an existing lease is updated, a vanished one created.
+            if reason in ("AlreadyExists", "NotFound"):
+                entry.has_lease = reason == "AlreadyExists"
+            else:
+                self._lease_failed(outcome.status, 1)
+            again.append(entry)
+        return again
+
+    def _lease_failed(self, error: StatusError, leases: int) -> None:
+        metrics.LEASE_RENEWALS.labels(self.name, error.reason).inc(leases)
+        _log.warning("lease renewal failed", extra={"partition": self.name, "leases": leases, "cause": error.message})
+
+
+def _slices(entries: Sequence[NodeEntry], size: int) -> Iterator[Sequence[NodeEntry]]:
+    for start in range(0, len(entries), size):
+        yield entries[start : start + size]

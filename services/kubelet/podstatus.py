@@ -1,0 +1,188 @@
+"""The status that a kubelet reports for a pod: a function of what it remembers and of the status that is there.
+
+Conditions and fields that are not the kubelet's are kept (PodScheduled, the QoS class, what controllers add); a
+condition's transition time moves only when its status does. (``pkg/kubelet/status/generate.go``.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from services.api.pb.ursa.core.v1.pod_pb2 import Container, ContainerState, ContainerStatus, Pod, PodStatus
+from services.kubelet.worker import PodWorker, Stage
+
+TRUE, FALSE = "True", "False"
+
+
+class NodeFacts(NamedTuple):
+    """What of the node appears in the status of its pods."""
+
+    name: str
+    resource_partition: str
+    host_ip: str
+    runtime: str
+
+
+class _Condition(NamedTuple):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+def build(worker: PodWorker, node: NodeFacts, now_s: float) -> PodStatus:
+    """The whole status, equal for equal arguments as long as no condition changes."""
+    status = PodStatus()
+    status.CopyFrom(worker.pod.status)
+    status.phase = phase_of(worker)
+    status.reason, status.message = worker.reason, worker.message
+    status.observed_generation = worker.pod.metadata.generation
+    status.start_time.seconds, status.start_time.nanos = int(worker.start_s), 0
+    _set_addresses(status, worker, node)
+    _set_conditions(status, worker, int(now_s))
+    del status.container_statuses[:]
+    status.container_statuses.extend(_container(worker, node, spec) for spec in worker.pod.spec.containers)
+    del status.init_container_statuses[:]
+    if worker.stage is not Stage.STARTING and worker.container_started_s:
+        status.init_container_statuses.extend(_init(worker, node, spec) for spec in worker.pod.spec.init_containers)
+    return status
+
+
+def phase_of(worker: PodWorker) -> str:
+    if worker.phase and worker.stage is Stage.ENDED:
+        return worker.phase
+    return "Running" if worker.container_started_s else "Pending"
+
+
+def _set_addresses(status: PodStatus, worker: PodWorker, node: NodeFacts) -> None:
+    status.host_ip = node.host_ip
+    del status.host_ips[:]
+    status.host_ips.add(ip=node.host_ip)
+    address = node.host_ip if worker.pod.spec.host_network else worker.pod_ip
+    if address and worker.container_started_s:
+        status.pod_ip = address
+        del status.pod_ips[:]
+        status.pod_ips.add(ip=address)
+
+
+def _set_conditions(status: PodStatus, worker: PodWorker, now: int) -> None:
+    existing = {condition.type: condition for condition in status.conditions}
+    for wanted in _conditions(worker):
+        condition = existing.get(wanted.type)
+        if condition is None:
+            condition = status.conditions.add(type=wanted.type)
+        if condition.status != wanted.status:
+            condition.status = wanted.status
+            condition.last_transition_time.seconds, condition.last_transition_time.nanos = now, 0
+        condition.reason, condition.message = wanted.reason, wanted.message
+        condition.observed_generation = worker.pod.metadata.generation
+
+
+def _conditions(worker: PodWorker) -> Iterator[_Condition]:
+    ended = worker.stage is Stage.ENDED
+    if ended and not worker.container_started_s:
+        # Refused, or ended before it started: nothing was ever initialized or ready.
+        return
+    if ended:
+        reason = "PodCompleted" if worker.phase == "Succeeded" else "PodFailed"
+        yield _Condition("Initialized", TRUE, "PodCompleted" if worker.phase == "Succeeded" else "")
+        yield _Condition("ContainersReady", FALSE, reason)
+        yield _Condition("Ready", FALSE, reason)
+        return
+    yield (
+        _Condition("Initialized", TRUE)
+        if worker.container_started_s or not worker.pod.spec.init_containers
+        else (_Condition("Initialized", FALSE, "ContainersNotInitialized"))
+    )
+    if worker.stage is not Stage.RUNNING:
+        names = " ".join(container.name for container in worker.pod.spec.containers)
+        message = f"containers with unready status: [{names}]"
+        yield _Condition("ContainersReady", FALSE, "ContainersNotReady", message)
+        yield _Condition("Ready", FALSE, "ContainersNotReady", message)
+        return
+    yield _Condition("ContainersReady", TRUE)
+    missing = _missing_gates(worker.pod)
+    if missing:
+        yield _Condition("Ready", FALSE, "ReadinessGatesNotReady", f"readiness gates not True: {', '.join(missing)}")
+    else:
+        yield _Condition("Ready", TRUE)
+
+
+def _missing_gates(pod: Pod) -> list[str]:
+    if not pod.spec.readiness_gates:
+        return []
+    true = {condition.type for condition in pod.status.conditions if condition.status == TRUE}
+    return [gate.condition_type for gate in pod.spec.readiness_gates if gate.condition_type not in true]
+
+
+def _container(worker: PodWorker, node: NodeFacts, spec: Container) -> ContainerStatus:
+    running = worker.stage is Stage.RUNNING
+    status = ContainerStatus(
+        name=spec.name,
+        image=spec.image,
+        ready=running,
+        started=running,
+        restart_count=worker.restart_count,
+        state=_state(worker, node, spec),
+    )
+    if worker.container_started_s:
+        status.image_id = spec.image
+        status.container_id = _container_id(worker, node, spec, worker.restart_count)
+    if worker.last_finished_s:
+        terminated = status.last_state.terminated
+        terminated.exit_code = worker.last_exit_code
+        terminated.reason = _exit_reason(worker.last_exit_code)
+        terminated.started_at.seconds = int(worker.last_started_s)
+        terminated.finished_at.seconds = int(worker.last_finished_s)
+        terminated.container_id = _container_id(worker, node, spec, max(0, worker.restart_count - 1))
+    return status
+
+
+def _state(worker: PodWorker, node: NodeFacts, spec: Container) -> ContainerState:
+    state = ContainerState()
+    if worker.stage is Stage.STARTING and not worker.container_started_s:
+        state.waiting.reason = "ContainerCreating"
+    elif worker.stage is Stage.BACKOFF or worker.stage is Stage.STARTING:
+        state.waiting.reason = "CrashLoopBackOff"
+    elif worker.stage is Stage.ENDED and worker.container_started_s:
+        terminated = state.terminated
+        terminated.exit_code = worker.exit_code
+        terminated.reason = _exit_reason(worker.exit_code)
+        terminated.started_at.seconds = int(worker.container_started_s)
+        terminated.finished_at.seconds = int(worker.finished_s)
+        terminated.container_id = _container_id(worker, node, spec, worker.restart_count)
+    elif worker.stage is Stage.ENDED or not worker.container_started_s:
+        state.waiting.reason = worker.reason or "ContainerCreating"
+    else:
+        state.running.started_at.seconds = int(worker.container_started_s)
+    return state
+
+
+def _init(worker: PodWorker, node: NodeFacts, spec: Container) -> ContainerStatus:
+    sidecar = spec.restart_policy == "Always"
+    running = sidecar and worker.stage is Stage.RUNNING
+    status = ContainerStatus(
+        name=spec.name,
+        image=spec.image,
+        image_id=spec.image,
+        ready=running or not sidecar,
+        started=running,
+        container_id=_container_id(worker, node, spec, 0),
+    )
+    if running:
+        status.state.running.started_at.seconds = int(worker.container_started_s)
+    else:
+        terminated = status.state.terminated
+        terminated.reason = "Completed"
+        terminated.started_at.seconds = int(worker.start_s)
+        terminated.finished_at.seconds = int(worker.finished_s if sidecar else worker.container_started_s)
+    return status
+
+
+def _container_id(worker: PodWorker, node: NodeFacts, spec: Container, restart: int) -> str:
+    return f"{node.runtime}://{worker.uid}/{spec.name}/{restart}"
+
+
+def _exit_reason(exit_code: int) -> str:
+    return "Completed" if exit_code == 0 else "Error"

@@ -1,0 +1,100 @@
+"""What a kubelet remembers of one pod."""
+
+from __future__ import annotations
+
+import enum
+
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.placement import pods
+from services.placement.resources import Amounts
+
+
+class Stage(enum.Enum):
+    """STARTING ─▶ RUNNING ⇄ BACKOFF (waits to be restarted) ─▶ ENDED (for good; resources are free).
+
+    STOPPING can follow any of the first three: containers are being ended. ENDED is also where a refused pod is.
+    """
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+HOLDING = frozenset({Stage.STARTING, Stage.RUNNING, Stage.BACKOFF, Stage.STOPPING})
+
+
+class PodWorker:
+    """``pod`` is the newest state seen in its partition. Times are seconds since the Unix epoch; 0: not yet.
+
+    ``phase``: the terminal phase once it is decided. ``gone``: the pod's object no longer exists. ``journaled``: its
+    start has been told once, here or by an earlier process. ``stop_grace_s``: of the last stop that was asked for.
+    """
+
+    __slots__ = (
+        "adopted",
+        "backoff_s",
+        "container_started_s",
+        "exit_code",
+        "finished_s",
+        "gone",
+        "journaled",
+        "last_exit_code",
+        "last_finished_s",
+        "last_started_s",
+        "message",
+        "partition",
+        "phase",
+        "pod",
+        "pod_ip",
+        "reason",
+        "removing",
+        "requests",
+        "restart_count",
+        "seen_s",
+        "stage",
+        "start_s",
+        "stop_grace_s",
+        "traced",
+    )
+
+    def __init__(self, pod: Pod, partition: str, seen_s: float) -> None:
+        self.pod = pod
+        self.partition = partition
+        self.stage = Stage.STARTING
+        self.seen_s = seen_s
+        self.start_s = float(pod.status.start_time.seconds) or seen_s
+        self.container_started_s = 0.0
+        self.finished_s = 0.0
+        self.exit_code = 0
+        self.restart_count = 0
+        self.backoff_s = 0.0
+        self.last_started_s = 0.0
+        self.last_finished_s = 0.0
+        self.last_exit_code = 0
+        self.phase = ""
+        self.reason = ""
+        self.message = ""
+        self.pod_ip = ""
+        self.requests: Amounts = pods.requests(pod)
+        self.stop_grace_s: float | None = None
+        self.adopted = False
+        self.journaled = False
+        self.gone = False
+        self.removing = False
+        self.traced = False
+
+    @property
+    def uid(self) -> str:
+        return self.pod.metadata.uid
+
+    @property
+    def holds(self) -> bool:
+        """It takes its requests and ports of the node."""
+        return self.stage in HOLDING
+
+    @property
+    def deleting(self) -> bool:
+        """Its deletion has been asked for."""
+        return self.pod.metadata.HasField("deletion_timestamp")
