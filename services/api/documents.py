@@ -223,12 +223,12 @@ def load(text: str) -> Iterator[tuple[int, Any]]:
         return
     try:
         documents = list(_json(text))
-    except DocumentError:
+    except DocumentError as error:
         # A flow mapping is YAML and not JSON: {a: b}. If it is neither, what is wrong with the JSON says more.
         try:
             documents = list(_yaml(text))
-        except DocumentError:
-            documents = list(_json(text))
+        except DocumentError as other:
+            raise (error if error.line else other) from None
     yield from documents
 
 

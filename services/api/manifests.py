@@ -170,8 +170,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None if documents.reads_as_string(value) else "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=_style(value))
+
+
+def _style(value: str) -> str | None:
+    lines = value.split("\n")
+    if not all(line.isprintable() for line in lines):
+        return '"'  # control characters and Unicode's own line breaks survive as escapes only
+    if len(lines) > 1:
+        return "|"
+    return None if documents.reads_as_string(value) else "'"
 
 
 _Dumper.add_representer(str, _text)
