@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from services.rpc import jsonnames
 from services.rpc.channel import MESSAGE_BYTES_MAX
 from services.rpc.credentials import TlsConfig, server_credentials
 
@@ -82,7 +83,7 @@ class Server:
 
     def _add_reflection(self) -> None:
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        servicer = reflection.aio.ReflectionServicer(names)
+        servicer = reflection.aio.ReflectionServicer(names, pool=jsonnames.pool_of(names))
         handler = grpc.stream_stream_rpc_method_handler(
             servicer.ServerReflectionInfo,
             request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

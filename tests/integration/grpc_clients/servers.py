@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,7 +16,8 @@ import pytest
 from services.cli.onebox import etcd_binary
 from tests.support.cluster import eventually
 
-BASE_PORT = 17930
+# Fourteen ports are taken from the first base that has them free.
+BASE_PORTS = (17930, 17945, 17980)
 READY_WITHIN_S = 40.0
 
 
@@ -23,7 +25,8 @@ READY_WITHIN_S = 40.0
 def tenant_partition(home: pathlib.Path) -> Iterator[str]:
     """host:port of a ready tenant partition `tp-1`; every process has ended on leaving."""
     etcd = etcd_binary.find(print).path
-    tenant, resource = BASE_PORT, BASE_PORT + 10
+    tenant = _free_base()
+    resource = tenant + 10
     (home / "tp-1.toml").write_text(
         _config("tp-1", tenant)
         + f'[[resource_partitions]]\nname = "rp-1"\nendpoints = ["127.0.0.1:{resource}"]\nplacement_home = true\n'
@@ -43,7 +46,7 @@ def tenant_partition(home: pathlib.Path) -> Iterator[str]:
             running[name] = stack.enter_context(_process(home / f"{name}.log", argv))
         for name, _, port in servers:
             eventually(
-                lambda name=name, port=port: _ready(port + 1) or _fail_if_ended(running[name], home / f"{name}.log"),
+                lambda name=name, port=port: _running(running[name], home / f"{name}.log") and _ready(port + 1),
                 within_s=READY_WITHIN_S,
                 what=f"{name} ready; see {home / name}.log",
             )
@@ -90,7 +93,7 @@ def _process(log: pathlib.Path, argv: Sequence[str]) -> Iterator[subprocess.Pope
     ):
         try:
             yield process
-            _fail_if_ended(process, log)
+            _running(process, log)
         finally:
             process.terminate()
             try:
@@ -107,9 +110,26 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _fail_if_ended(process: subprocess.Popen[bytes], log: pathlib.Path) -> bool:
+def _running(process: subprocess.Popen[bytes], log: pathlib.Path) -> bool:
     if process.poll() is not None:
         pytest.fail(
             f"{process.args} ended by itself ({process.returncode}):\n{log.read_text(errors='replace')[-3000:]}"
         )
-    return False
+    return True
+
+
+def _free_base() -> int:
+    for base in BASE_PORTS:
+        if all(_free(port) for port in (*range(base, base + 4), *range(base + 10, base + 14))):
+            return base
+    pytest.fail(f"no free ports from any of {BASE_PORTS}")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

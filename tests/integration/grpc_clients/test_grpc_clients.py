@@ -104,7 +104,13 @@ def test_a_pod_is_created_from_kubernetes_json_and_listed(client: GrpcClient, na
 def test_a_watch_shows_the_state_then_every_change(client: GrpcClient, name: str) -> None:
     first, second = f"{name}-watched", f"{name}-later"
     client.call("ursa.core.v1.Pods/Create", {"object": pod(first)})
-    request = {"tenant": TENANT, "namespace": "default", "sendInitialEvents": True, "allowWatchBookmarks": True}
+    request = {
+        "tenant": TENANT,
+        "namespace": "default",
+        "sendInitialEvents": True,
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": True,
+    }
     with client.stream("ursa.core.v1.Pods/Watch", request) as stream:
         stream.wait_for(_has("ADDED", first), within_s=20)
         stream.wait_for(lambda batch: batch.get("initialEventsEnd"), within_s=20)

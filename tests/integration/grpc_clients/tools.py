@@ -74,7 +74,7 @@ class Grpcurl(GrpcClient):
 
 class BufCurl(GrpcClient):
     def _list_argv(self) -> list[str]:
-        return [self._binary, "curl", "--http2-prior-knowledge", "--list-services", f"http://{self._endpoint}"]
+        return [self._binary, "curl", "--protocol", "grpc", "--list-services", f"http://{self._endpoint}"]
 
     def _call_argv(self, method: str, data: str) -> list[str]:
         return [self._binary, "curl", "--protocol", "grpc", "-d", data, f"http://{self._endpoint}/{method}"]
