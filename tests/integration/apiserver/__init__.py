@@ -1,0 +1,1 @@
+"""Both partition servers over real etcd and real gRPC."""
