@@ -48,6 +48,7 @@ class Cluster:
         self._timeouts = timeouts
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._clients: dict[str, Clientset] = {}
+        self._places: dict[str, Partition] = {}
 
     async def __aenter__(self) -> Cluster:
         return self
@@ -68,6 +69,11 @@ class Cluster:
         """The tenant partition of ``tenant``. Raises ``Refused`` for an unknown tenant, saying how to make it."""
         if self.forced:
             return self.forced
+        if tenant not in self._places:
+            self._places[tenant] = await self._look_up(tenant)
+        return self._places[tenant]
+
+    async def _look_up(self, tenant: str) -> Partition:
         try:
             placement = await self.clients(self.context.home).tenant_placements.get(tenant)
         except StatusError as failure:
@@ -162,7 +168,7 @@ class Cluster:
     async def _unknown(self, tenant: str) -> CliError:
         known: list[str] = []
         with contextlib.suppress(CliError, StatusError):
-            known = await self.tenants()
+            known = [name for name in await self.tenants() if name != SYSTEM_TENANT]
         listed = f"; tenants: {', '.join(known[:20])}" if known else ""
         return Refused(f'tenant "{tenant}" does not exist', hint=f"make it with `ursa create tenant {tenant}`{listed}")
 
@@ -188,5 +194,14 @@ def explain(failure: StatusError, *, partition: Partition | None = None) -> CliE
     """A server's refusal in kubectl's words."""
     where = f"{partition.name} ({partition.endpoint})" if partition else "the partition"
     if is_unreachable(failure):
-        return PartitionUnreachable(f"{where} cannot be reached: {failure.message}", hint="see `ursa status`")
+        return PartitionUnreachable(f"{where} cannot be reached: {why(failure)}", hint="see `ursa status`")
     return Refused(f"from server ({failure.reason}): {failure.message}")
+
+
+def why(failure: StatusError) -> str:
+    """What to say of a partition that did not answer: gRPC's own texts repeat themselves over several lines."""
+    if "Connection refused" in failure.message:
+        return "connection refused"
+    if "SETTINGS" in failure.message:  # connected, and then nothing: a process that hangs
+        return "it does not answer"
+    return failure.message.split(" {")[0]

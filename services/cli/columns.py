@@ -18,13 +18,14 @@ NONE = "<none>"
 @dataclass(frozen=True)
 class View:
     """What the columns depend on beside the object. ``now``: seconds since the epoch; ``colliding``: node names that
-    several resource partitions have."""
+    several resource partitions have; ``typed``: names with their type, for tables of several types."""
 
     now: float
     wide: bool = False
     tenants: bool = False
     namespaces: bool = False
     labels: bool = False
+    typed: bool = False
     colliding: Collection[str] = field(default=frozenset())
 
 
@@ -64,11 +65,11 @@ def colliding_nodes(items: Sequence[Item]) -> frozenset[str]:
 
 
 def _name(obj: Any, view: View, at: Partition) -> str:
-    return str(obj.metadata.name)
+    return f"{type(obj).__name__.lower()}/{obj.metadata.name}" if view.typed else str(obj.metadata.name)
 
 
 def _node_name(obj: Any, view: View, at: Partition) -> str:
-    return f"{at.name}/{obj.metadata.name}" if obj.metadata.name in view.colliding else str(obj.metadata.name)
+    return f"{at.name}/{obj.metadata.name}" if obj.metadata.name in view.colliding else _name(obj, view, at)
 
 
 def _age(obj: Any, view: View, at: Partition) -> str:
@@ -109,8 +110,9 @@ def _address(kind: str) -> Callable[[Any], str]:
     return lambda node: next((one.address for one in node.status.addresses if one.type == kind), "")
 
 
-def event_seen(event: Any, now: float) -> str:
-    """When it last happened; the several ways that Event has to say it, the most telling first."""
+def event_time(event: Any) -> float:
+    """When it last happened, seconds since the epoch; Event has several ways to say it, the most telling first. 0: it
+    does not say."""
     for holder, name in (
         (event.series, "last_observed_time"),
         (event, "last_timestamp"),
@@ -119,8 +121,15 @@ def event_seen(event: Any, now: float) -> str:
         (event.metadata, "creation_timestamp"),
     ):
         if holder.HasField(name):
-            return ages.since(getattr(holder, name), now)
-    return ages.UNKNOWN
+            moment = getattr(holder, name)
+            return float(moment.seconds + moment.nanos / 1e9)
+    return 0.0
+
+
+def event_seen(event: Any, now: float) -> str:
+    """How long ago it last happened."""
+    moment = event_time(event)
+    return ages.human(now - moment) if moment else ages.UNKNOWN
 
 
 def _endpoints(obj: Any) -> str:

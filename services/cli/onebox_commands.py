@@ -61,7 +61,7 @@ def up(
     }
     with Progress() as progress:
         context, health = bring_up(Wanted(Home.at(home), asked, examples, wait_seconds), progress)
-    report.after_up(context, health)
+    report.after_up(context, health, Home.at(home))
 
 
 def down(home: options.HomeDirectory = None) -> None:

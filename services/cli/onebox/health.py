@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.cli.cluster import ALL_TENANTS, Answer, Cluster
+from services.cli.cluster import ALL_TENANTS, Answer, Cluster, why
 from services.client.clientset import Clientset, Timeouts
 
 TIMEOUTS = Timeouts(unary_s=3.0, list_s=10.0)
@@ -71,4 +71,4 @@ async def _pods(clients: Clientset) -> dict[str, Counter[str]]:
 
 
 def _failures(answers: Sequence[Answer[Any]]) -> dict[str, str]:
-    return {answer.partition.name: answer.failure.message for answer in answers if answer.failure}
+    return {answer.partition.name: why(answer.failure) for answer in answers if answer.failure}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from services.base.clock import SystemClock
 from services.cli import context as contexts
@@ -18,12 +18,14 @@ from services.cli.errors import OK, REFUSED, UNREACHABLE, UsageError
 from services.cli.onebox import status as statuses
 from services.cli.onebox.health import Health
 from services.cli.onebox.home import Home
+from services.cli.output import as_json, as_yaml, table
 
+NOT_READY = "no"
 NOTHING: dict[str, Any] = {"partitions": [], "components": [], "nodes": {}, "pods": {}}
 PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
 
-def after_up(context: Context, health: Health) -> None:
+def after_up(context: Context, health: Health, home: Home) -> None:
     """The tables of a cluster that has come up, and what to try next."""
     console = Console(highlight=False)
     rows = [
@@ -37,19 +39,19 @@ def after_up(context: Context, health: Health) -> None:
     commands = (
         ("ursa get pods --all-tenants -o wide", "every pod, its tenant, node and partitions"),
         ("ursa get nodes", "the nodes of all resource partitions"),
-        (f"ursa describe pods --tenant {tenant}", "everything about a tenant's pods")
+        (f"ursa describe pods -A --tenant {tenant}", "everything about a tenant's pods")
         if tenant
         else ("ursa create tenant acme", "make a tenant"),
     )
     console.print("\nTry next:")
+    if home.root != Home.at(None).root:
+        console.print(f"  [bold]export URSA_HOME={shlex.quote(str(home.root))}[/bold]", soft_wrap=True)
     for command, meaning in commands:
         console.print(f"  [bold]{command:<38}[/bold] {meaning}", soft_wrap=True)
 
 
 def status(home: pathlib.Path | None, context: pathlib.Path | None, format: str) -> int:
     """Print the status; the exit code."""
-    from services.cli.output import as_json, as_yaml
-
     place = Home(context.absolute().parent) if context else Home.at(home)
     try:
         where = contexts.load(context or place.context_file)
@@ -110,18 +112,18 @@ def _component_row(one: dict[str, Any], now: float) -> tuple[object, ...]:
 
 
 def _print(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table without the columns that are empty; what is not ready stands out in a terminal."""
     filled = [column for column in range(len(header)) if any(str(row[column]) for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, header_style="bold")
-    for column in filled:
-        table.add_column(header[column], no_wrap=True, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in filled))
+    cells = [[str(row[column]) for column in filled] for row in rows]
+    lines = table([header[column] for column in filled], cells)
     console.print()
-    console.print(table)
+    for position, line in enumerate(lines):
+        style = "bold" if position == 0 else "red" if NOT_READY in cells[position - 1] else ""
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
 def _ready(ready: bool) -> str:
-    return "[green]yes[/green]" if ready else "[red]no[/red]"
+    return "yes" if ready else NOT_READY
 
 
 def _nodes(health: Health, partition: str) -> str:

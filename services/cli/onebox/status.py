@@ -75,10 +75,10 @@ def _gone(component: ComponentState) -> ComponentState:
 
 def _partition(partition: Partition, components: dict[str, ComponentState], seen: Health) -> dict[str, Any]:
     reason = seen.unreachable.get(partition.name, "")
-    if not reason:
-        for name in (partition.name, f"etcd-{partition.name}"):
-            if name in components and not components[name].ready:
-                reason = f"{name} is {components[name].phase}: {components[name].detail or 'not ready'}"
+    # What the supervisor knows of a process says more than that nobody answers at its port.
+    for name in (f"etcd-{partition.name}", partition.name):
+        if name in components and not components[name].ready:
+            reason = f"{name} {_trouble(components[name])}"
     entry = {
         "name": partition.name,
         "kind": partition.kind,
@@ -88,6 +88,10 @@ def _partition(partition: Partition, components: dict[str, ComponentState], seen
         "ready": not reason,
     }
     return entry | ({"reason": reason} if reason else {})
+
+
+def _trouble(component: ComponentState) -> str:
+    return f"is {component.phase}" + (f": {component.detail}" if component.detail else "")
 
 
 def _component(component: ComponentState) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import grpc
 
 from services.api import kinds
 from services.api.kinds import Kind
+from services.cli import columns
 from services.cli.cluster import Answer, Cluster, explain
 from services.cli.context import Partition
 from services.cli.errors import CliError, Refused
@@ -111,7 +112,10 @@ def _settle(found: Found, kind: Kind, query: Query) -> None:
     if kind in REPLICATED:
         copies = {item.metadata.name: item for item in reversed(found.items)}
         found.items = [copies[name] for name in sorted(copies)]
-    found.items.sort(key=lambda item: (item.metadata.tenant, item.metadata.namespace, item.metadata.name))
+    if kind is kinds.EVENTS:
+        found.items.sort(key=lambda item: columns.event_time(item.object))
+    else:
+        found.items.sort(key=lambda item: (item.metadata.tenant, item.metadata.namespace, item.metadata.name))
     if query.limit and len(found.items) > query.limit:
         found.items = found.items[: query.limit]
         found.cut = True

@@ -85,6 +85,7 @@ def view(request: Request, items: Sequence[Item]) -> View:
         tenants=request.where.all_tenants,
         namespaces=request.where.every_namespace,
         labels=request.labels,
+        typed=len(request.wanted) > 1,
         colliding=columns.colliding_nodes(items),
     )
 

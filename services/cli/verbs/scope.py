@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.api.kinds import Kind, Scope
-from services.cli.cluster import ALL_TENANTS, Cluster
+from services.cli.cluster import ALL_TENANTS, SYSTEM_TENANT, Cluster
 from services.cli.errors import UsageError
 
 DEFAULT_NAMESPACE = "default"
@@ -38,7 +38,7 @@ class Where:
             return ALL_TENANTS
         if self.tenant:
             return self.tenant
-        known = await cluster.tenants()
+        known = [name for name in await cluster.tenants() if name != SYSTEM_TENANT]
         none = "there is none yet; `ursa create tenant NAME` makes one"
         choices = f"tenants: {', '.join(known[:20])}" if known else none
         every = ", or all with --all-tenants" if many else ""

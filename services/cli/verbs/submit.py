@@ -10,7 +10,7 @@ import grpc
 import msgspec
 
 from services.api import kinds, manifests
-from services.api.kinds import Scope
+from services.api.kinds import Kind, Scope
 from services.cli import output, threeway
 from services.cli.cluster import Cluster, explain
 from services.cli.context import Partition
@@ -48,22 +48,26 @@ class Done:
 
 
 async def submit(cluster: Cluster, request: Request, streams: Streams) -> int:
-    """Send every object, in order, going on after a refusal; the exit code."""
+    """Send every object, in order, going on after a refusal; the exit code.
+
+    Raises ``CliError``, with nothing sent, for what can be seen beforehand: no tenant chosen, an unknown tenant, an
+    object that contradicts the command line or is too large.
+    """
+    try:
+        prepared = [await _prepare(cluster, document, request) for document in ordered(request.documents)]
+    except StatusError as failure:
+        raise explain(failure) from failure
     failures: list[CliError] = []
     done: list[Done] = []
-    for document in ordered(request.documents):
+    for one in prepared:
         try:
-            result = await _one(cluster, document, request)
+            result = await _send(cluster, one, request)
         except StatusError as failure:
-            failures.append(_named(document, explain(failure)))
-        except CliError as failure:
-            if failure.message in (one.message for one in failures):
-                continue  # one missing tenant is one error, not one for each object
-            failures.append(failure)
-        else:
-            done.append(result)
-            if request.format in (None, Format.NAME):
-                _say(result, request, streams)
+            failures.append(_named(one.document, explain(failure, partition=one.partition)))
+            continue
+        done.append(result)
+        if request.format in (None, Format.NAME):
+            _say(result, request, streams)
     if request.format in (Format.JSON, Format.YAML) and done:
         write = output.as_json if request.format is Format.JSON else output.as_yaml
         items = [one.item for one in done]
@@ -93,7 +97,17 @@ def _say(done: Done, request: Request, streams: Streams) -> None:
     streams.flush()
 
 
-async def _one(cluster: Cluster, document: Document, request: Request) -> Done:
+@dataclass(frozen=True)
+class _Prepared:
+    """``object`` is complete and goes to ``partition``; ``wanted`` is what the file says, in JSON form."""
+
+    document: Document
+    object: Any
+    wanted: dict[str, Any]
+    partition: Partition
+
+
+async def _prepare(cluster: Cluster, document: Document, request: Request) -> _Prepared:
     kind, obj = document.manifest.kind, kind_message(document)
     await _place(cluster, document, obj, request.where)
     if request.merge and not obj.metadata.name:
@@ -104,11 +118,14 @@ async def _one(cluster: Cluster, document: Document, request: Request) -> Done:
     size = obj.ByteSize()
     if size > OBJECT_BYTES_MAX:
         raise _named(document, Refused(f"the object is {size} bytes; at most {OBJECT_BYTES_MAX} are allowed"))
-    partition = await _partition(cluster, kind, obj)
-    sender = _Sender(cluster, kind, partition, request.dry_run)
+    return _Prepared(document, obj, wanted, await _partition(cluster, kind, obj, request.documents))
+
+
+async def _send(cluster: Cluster, one: _Prepared, request: Request) -> Done:
+    sender = _Sender(cluster, one.document.manifest.kind, one.partition, request.dry_run)
     if request.merge:
-        return await sender.apply(obj, wanted)
-    return await sender.create(obj)
+        return await sender.apply(one.object, one.wanted)
+    return await sender.create(one.object)
 
 
 def kind_message(document: Document) -> Any:
@@ -135,9 +152,14 @@ async def _place(cluster: Cluster, document: Document, obj: Any, where: Where) -
             raise _named(document, Refused(message, hint="leave one of them out"))
 
 
-async def _partition(cluster: Cluster, kind: kinds.Kind, obj: Any) -> Partition:
+async def _partition(cluster: Cluster, kind: Kind, obj: Any, documents: Sequence[Document]) -> Partition:
     if kind is kinds.TENANTS:
         return await cluster.place_for_new(obj.metadata.name)
+    if any(
+        one.manifest.kind is kinds.TENANTS and one.manifest.object.metadata.name == obj.metadata.tenant
+        for one in documents
+    ):
+        return await cluster.place_for_new(obj.metadata.tenant)
     targets = await cluster.targets(kind, obj.metadata.tenant)
     if len(targets) == 1:
         return targets[0]
@@ -148,7 +170,7 @@ async def _partition(cluster: Cluster, kind: kinds.Kind, obj: Any) -> Partition:
 class _Sender:
     """One object of one kind on its way to its partition."""
 
-    def __init__(self, cluster: Cluster, kind: kinds.Kind, partition: Partition, dry_run: str) -> None:
+    def __init__(self, cluster: Cluster, kind: Kind, partition: Partition, dry_run: str) -> None:
         self._cluster = cluster
         self._kind = kind
         self._partition = partition

@@ -24,6 +24,8 @@ from services.rpc.status import StatusError
 
 EVENT_TYPES = {1: "ADDED", 2: "MODIFIED", 3: "DELETED"}
 EVENT_WIDTH = len("MODIFIED")
+# Room for what is likely to come, so that later lines stay in their columns.
+LIKELY = {"STATUS": len("Terminating"), "IP": len("255.255.255.255"), "NODE": len("<none>")}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class _Printer:
         self._columns = columns.of(kind, self._view())
         cells = columns.rows(found.items, self._columns, self._view())
         self._widths = [
-            max([len(column.header), *(len(row[index]) for row in cells)]) for index, column in enumerate(self._columns)
+            max([len(column.header), LIKELY.get(column.header, 0), *(len(row[index]) for row in cells)])
+            for index, column in enumerate(self._columns)
         ]
         self._headed = not request.get.headers
 

@@ -1,0 +1,130 @@
+"""The one-box as a plan: components, ports and configurations from options."""
+
+from __future__ import annotations
+
+import pathlib
+import tomllib
+
+import pytest
+
+from services.cli.errors import UsageError
+from services.cli.onebox import launch, toml
+from services.cli.onebox.home import Home
+from services.cli.onebox.plan import ClusterPlan, Options, plan
+
+HOME = Home(pathlib.Path("/data/ursa"))
+
+
+def made(**options: object) -> ClusterPlan:
+    return plan(Options(**options), HOME, etcd_binary="/usr/bin/etcd", python="python3")  # type: ignore[arg-type]
+
+
+def test_the_default_cluster() -> None:
+    found = made()
+    assert [component.name for component in found.components] == [
+        "etcd-tp-1",
+        "etcd-tp-2",
+        "etcd-rp-1",
+        "etcd-rp-2",
+        "tp-1",
+        "tp-2",
+        "rp-1",
+        "rp-2",
+        "scheduler-tp-1",
+        "scheduler-tp-2",
+        "hollow",
+    ]
+    endpoints = {partition.name: partition.endpoint for partition in found.context.partitions}
+    assert endpoints == {
+        "tp-1": "127.0.0.1:7110",
+        "tp-2": "127.0.0.1:7120",
+        "rp-1": "127.0.0.1:7160",
+        "rp-2": "127.0.0.1:7170",
+    }
+
+
+@pytest.mark.parametrize(("tenant", "resource"), [(1, 1), (2, 2), (5, 3), (6, 1), (12, 12), (64, 64)])
+def test_no_port_is_used_twice(tenant: int, resource: int) -> None:
+    found = made(tenant_partitions=tenant, resource_partitions=resource)
+    ports = [port for component in found.components for port in component.ports.values()]
+    assert len(ports) == len(set(ports)) == 4 * (tenant + resource) + tenant + 1
+
+
+def test_data_is_ended_last() -> None:
+    order = {component.kind: component.stop_order for component in made().components}
+    assert (
+        order["scheduler"]
+        == order["kubelet"]
+        < order["tenant-partition"]
+        == order["resource-partition"]
+        < order["etcd"]
+    )
+
+
+def test_etcd_is_started_for_us_alone_and_never_compacts_by_itself() -> None:
+    etcd = made().components[0]
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in etcd.argv[1:])
+    assert flags["max-txn-ops"] == "4096" and int(flags["quota-backend-bytes"]) > 2 << 30
+    assert flags["auto-compaction-retention"] == "0"
+    assert all("127.0.0.1" in flags[name] for name in flags if name.endswith("-urls"))
+
+
+def test_configurations_link_the_partitions() -> None:
+    files = {name: tomllib.loads(text) for name, text in made(nodes=3, start_delay_ms=50).files.items()}
+    tenant = files["config/tp-1.toml"]
+    assert tenant["etcd"]["endpoints"] == ["127.0.0.1:7112"]
+    assert [(one["name"], one["placement_home"]) for one in tenant["resource_partitions"]] == [
+        ("rp-1", True),
+        ("rp-2", False),
+    ]
+    assert [one["name"] for one in files["config/rp-1.toml"]["tenant_partitions"]] == ["tp-1", "tp-2"]
+    assert files["config/rp-1.toml"]["placement_home"] and not files["config/rp-2.toml"]["placement_home"]
+    assert files["config/scheduler-tp-2.toml"]["tenant_partition"]["endpoints"] == ["127.0.0.1:7120"]
+    assert [(pool["nodes"], pool["start_delay_ms"]) for pool in files["config/hollow.toml"]["pools"]] == [(3, 50)] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"tenant_partitions": 0}, "--tenant-partitions"),
+        ({"resource_partitions": 65}, "--resource-partitions"),
+        ({"nodes": -1}, "--nodes"),
+        ({"base_port": 80}, "--base-port"),
+        ({"base_port": 65500}, "--base-port"),
+        ({"sample_ratio": 1.5}, "--sample-ratio"),
+        ({"start_delay_ms": -1}, "--start-delay-ms"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        made(**options)
+
+
+def test_settings_that_are_not_given_are_those_of_the_last_time(tmp_path: pathlib.Path) -> None:
+    home = Home(tmp_path)
+    home.context_file.write_text('{"options": {"nodes": 3, "base_port": 17000, "tenant_partitions": 2}}')
+    assert launch.chosen(home, {"nodes": None, "sample_ratio": 0.5}) == Options(
+        nodes=3, base_port=17000, sample_ratio=0.5
+    )
+
+
+def test_a_partition_that_holds_data_is_not_left_out(tmp_path: pathlib.Path) -> None:
+    home = Home(tmp_path)
+    home.context_file.write_text('{"options": {"tenant_partitions": 3}}')
+    with pytest.raises(UsageError, match="3 tenant partitions") as refused:
+        launch.chosen(home, {"tenant_partitions": 2})
+    assert "make clean" in refused.value.hint
+
+
+def test_toml_reads_back() -> None:
+    document = {
+        "text": 'a "quoted" \\ line\nand \x7f é',
+        "number": 1,
+        "ratio": 0.01,
+        "flag": True,
+        "list": ["a", "b"],
+        "none": [],
+        "table": {"a.b": 1, "inner": {"x": "y"}},
+        "rows": [{"name": "a", "sub": {"k": 1}}, {"name": "b"}],
+    }
+    assert tomllib.loads(toml.dumps(document)) == document
