@@ -1,0 +1,195 @@
+"""What scheduler tests stand on: nodes and pods in one line, and a scheduler over fake partitions on a fake clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from services.api.kinds import NODES, PODS, RESOURCE_PARTITIONS, Kind
+from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod, Toleration
+from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
+from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, ResourcePartitionSpec
+from services.base.clock import FakeClock
+from services.base.rand import Rand
+from services.base.tasks import Supervisor
+from services.client.partitions import Connection
+from services.rpc import status
+from services.scheduler.app import Scheduler
+from services.scheduler.config import PartitionAddress, SchedulerConfig, SchedulingConfig
+from tests.support.client_world import fake_connection, until
+from tests.support.fake_partition import FakePartition
+
+
+def make_node(
+    name: str,
+    *,
+    cpu: str = "4",
+    memory: str = "32Gi",
+    pods: str = "110",
+    labels: Mapping[str, str] | None = None,
+    taints: Sequence[tuple[str, str, str]] = (),
+    ready: bool = True,
+    unschedulable: bool = False,
+    **extended: str,
+) -> Node:
+    """A node; ``taints`` are (key, value, effect), ``extended`` further resources."""
+    node = Node(metadata=ObjectMeta(name=name, uid=f"uid-{name}", labels=dict(labels or {})))
+    node.status.allocatable.update({"cpu": cpu, "memory": memory, "pods": pods, **extended})
+    node.status.conditions.add(type="Ready", status="True" if ready else "False")
+    node.spec.unschedulable = unschedulable
+    node.spec.taints.extend(Taint(key=key, value=value, effect=effect) for key, value, effect in taints)
+    return node
+
+
+def make_pod(
+    name: str,
+    *,
+    tenant: str = "acme",
+    namespace: str = "default",
+    cpu: str = "",
+    memory: str = "",
+    labels: Mapping[str, str] | None = None,
+    node_selector: Mapping[str, str] | None = None,
+    tolerations: Sequence[Toleration] = (),
+    host_port: int = 0,
+    priority: int = 0,
+    node: tuple[str, str] | None = None,
+    gates: Sequence[str] = (),
+    scheduler_name: str = "default-scheduler",
+    requests: Mapping[str, str] | None = None,
+) -> Pod:
+    """A pod of one container; ``node`` is (resource partition, name) of a pod that is placed."""
+    pod = Pod(metadata=ObjectMeta(name=name, uid=f"uid-{tenant}-{namespace}-{name}", tenant=tenant))
+    pod.metadata.namespace = namespace
+    pod.metadata.labels.update(labels or {})
+    container = pod.spec.containers.add(name="main", image="registry.example/app:1")
+    wanted = {"cpu": cpu, "memory": memory, **(requests or {})}
+    container.resources.requests.update({resource: amount for resource, amount in wanted.items() if amount})
+    if host_port:
+        container.ports.add(container_port=host_port, host_port=host_port, protocol="TCP")
+    pod.spec.node_selector.update(node_selector or {})
+    pod.spec.tolerations.extend(tolerations)
+    pod.spec.scheduler_name = scheduler_name
+    if priority:
+        pod.spec.priority = priority
+    if node is not None:
+        pod.spec.resource_partition, pod.spec.node_name = node
+    for gate in gates:
+        pod.spec.scheduling_gates.add(name=gate)
+    pod.status.phase = "Pending"
+    return pod
+
+
+class TenantPartitionDouble(FakePartition):
+    """A fake tenant partition whose Bind is a compare-and-swap, and that can lose answers.
+
+    ``bindings`` are all committed binds, in order: (pod uid, resource partition, node).
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.bindings: list[tuple[str, str, str]] = []
+        self.bind_calls = 0
+        self._lost: list[str] = []
+
+    def lose_binds(self, *stages: str) -> None:
+        """For each of the next bind batches: "before" it is applied, "after" it, or "never" (nothing is lost)."""
+        self._lost += stages
+
+    def placements(self) -> dict[str, tuple[str, str]]:
+        """Where each bound pod is, by ``tenant/namespace/name``."""
+        return {
+            f"{pod.metadata.tenant}/{pod.metadata.namespace}/{pod.metadata.name}": (
+                pod.spec.resource_partition,
+                pod.spec.node_name,
+            )
+            for pod in self.objects[PODS.resource].values()
+            if pod.spec.node_name
+        }
+
+    def unbound(self) -> list[str]:
+        return [pod.metadata.name for pod in self.objects[PODS.resource].values() if not pod.spec.node_name]
+
+    def _batch(self, kind: Kind, method: str, objects: Any) -> Any:
+        if method != "Bind":
+            return super()._batch(kind, method, objects)
+        self.bind_calls += 1
+        stage = self._lost.pop(0) if self._lost else "never"
+        if stage == "before":
+            raise status.unavailable("the request was lost")
+        response = super()._batch(kind, method, objects)
+        if stage == "after":
+            raise status.unavailable("the answer was lost")
+        return response
+
+    def _one(self, kind: Kind, method: str, message: Any) -> Any:
+        if method != "Bind":
+            return super()._one(kind, method, message)
+        metadata = message.metadata
+        old = self.get(PODS, metadata.name, metadata.tenant, metadata.namespace)
+        self._check(kind, old, metadata.name, metadata.uid, 0)
+        wanted = (message.resource_partition, message.target.name)
+        if old.spec.node_name:
+            if (old.spec.resource_partition, old.spec.node_name) == wanted:
+                return old
+            raise status.conflict("pods", metadata.name, "the pod is bound already")
+        self.bindings.append((old.metadata.uid, *wanted))
+        return super()._one(kind, method, message)
+
+
+class SchedulerWorld:
+    """One tenant partition, some resource partitions, and schedulers over them, all on one fake clock."""
+
+    def __init__(self, resource_partitions: Sequence[str] = ("rp-1", "rp-2"), **scheduling: Any) -> None:
+        self.clock = FakeClock()
+        self.tenant = TenantPartitionDouble("tp-1", clock=self.clock)
+        self.resource = {name: FakePartition(name, clock=self.clock) for name in resource_partitions}
+        self.scheduling = SchedulingConfig(**scheduling)
+        for name in resource_partitions:
+            self.announce(name)
+
+    def announce(self, name: str) -> None:
+        """Put the ResourcePartition object of ``name`` into the tenant partition."""
+        self.resource.setdefault(name, FakePartition(name, clock=self.clock))
+        spec = ResourcePartitionSpec(endpoints=[name])
+        self.tenant.put(RESOURCE_PARTITIONS, ResourcePartition(metadata=ObjectMeta(name=name), spec=spec))
+
+    def add_nodes(self, partition: str, count: int, prefix: str = "node", **shape: Any) -> None:
+        for number in range(count):
+            self.resource[partition].put(NODES, make_node(f"{prefix}-{number:03d}", **shape))
+
+    def add_pods(self, *names: str, **shape: Any) -> None:
+        for name in names:
+            self.tenant.put(PODS, make_pod(name, **shape))
+
+    def scheduler(self, name: str = "scheduler-tp-1", seed: int = 0) -> Scheduler:
+        config = SchedulerConfig(
+            name=name, tenant_partition=PartitionAddress("tp-1", ()), seed=seed, scheduling=self.scheduling
+        )
+        return Scheduler(
+            config,
+            fake_connection(self.tenant, self.clock, seed),
+            clock=self.clock,
+            rand=Rand(seed),
+            connect=self._connect,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self, name: str = "scheduler-tp-1", seed: int = 0) -> AsyncIterator[Scheduler]:
+        """A scheduler at work; it is stopped on leaving."""
+        async with Supervisor() as tasks:
+            scheduler = self.scheduler(name, seed)
+            tasks.start(scheduler.run(), name=name)
+            yield scheduler
+
+    async def until_bound(self, pods: int, *, seconds: float = 60.0) -> None:
+        await until(self.clock, lambda: len(self.tenant.placements()) >= pods, seconds=seconds)
+
+    def pods_per_node(self) -> Counter[tuple[str, str]]:
+        return Counter(self.tenant.placements().values())
+
+    def _connect(self, name: str, endpoints: Sequence[str]) -> Connection:
+        return fake_connection(self.resource[name], self.clock)

@@ -1,0 +1,152 @@
+"""The queue: order, backoff, what wakes whom, gates."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.scheduler.core import PodClasses, PodInfo
+from services.scheduler.core.plugin import Cluster
+from services.scheduler.queue import Place, SchedulingQueue
+from tests.support.scheduling import make_pod
+
+HELPED_BY = {
+    "NodeResourcesFit": Cluster.NODE_ADDED | Cluster.ALLOCATABLE_GREW | Cluster.POD_GONE,
+    "NodeAffinity": Cluster.NODE_ADDED | Cluster.LABELS_CHANGED,
+}
+CLASSES = PodClasses()
+
+
+def info(name: str, **shape: object) -> PodInfo:
+    return CLASSES.info(make_pod(name, **shape))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def queue() -> SchedulingQueue:
+    return SchedulingQueue(HELPED_BY, backoff_initial_s=1.0, backoff_max_s=10.0, unschedulable_retry_s=60.0)
+
+
+def names(queue: SchedulingQueue, limit: int = 99) -> list[str]:
+    return [entry.pod.name for entry in queue.take(limit)]
+
+
+def fail(queue: SchedulingQueue, pod: PodInfo, now: float, refused_by: str = "NodeResourcesFit") -> None:
+    queue.take(99)
+    queue.put_aside(pod.uid, frozenset([refused_by]), now)
+
+
+def test_priority_first_then_first_come_first_served(queue: SchedulingQueue) -> None:
+    for name, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
+        queue.put(info(name, priority=priority), 0.0)
+    assert names(queue, 3) == ["b", "d", "a"]
+    assert names(queue) == ["c"]
+    assert not queue.has_active and queue.size(Place.TAKEN) == 4
+
+
+def test_a_change_that_cannot_help_wakes_nobody(queue: SchedulingQueue) -> None:
+    pod = info("a")
+    queue.put(pod, 0.0)
+    fail(queue, pod, 0.0)
+    queue.happened(Cluster.LABELS_CHANGED | Cluster.TAINTS_CHANGED, 30.0)
+    assert not queue.has_active
+    queue.happened(Cluster.POD_GONE, 30.0)
+    assert names(queue) == ["a"]
+
+
+def test_only_those_whom_it_can_help_are_woken(queue: SchedulingQueue) -> None:
+    full, unmatched = info("full"), info("unmatched")
+    queue.put(full, 0.0)
+    fail(queue, full, 0.0)
+    queue.put(unmatched, 0.0)
+    fail(queue, unmatched, 0.0, refused_by="NodeAffinity")
+    queue.happened(Cluster.LABELS_CHANGED, 30.0)
+    assert names(queue) == ["unmatched"]
+
+
+def test_a_woken_pod_waits_until_its_backoff_is_over(queue: SchedulingQueue) -> None:
+    pod = info("a")
+    queue.put(pod, 0.0)
+    fail(queue, pod, 10.0)
+    queue.happened(Cluster.POD_GONE, 10.2)
+    assert not queue.has_active and queue.size(Place.BACKOFF) == 1
+    queue.tick(10.9)
+    assert not queue.has_active
+    queue.tick(11.0)
+    assert names(queue) == ["a"]
+
+
+def test_backoff_doubles_up_to_its_maximum(queue: SchedulingQueue) -> None:
+    pod = info("a")
+    queue.put(pod, 0.0)
+    now, pauses = 0.0, []
+    for _ in range(6):
+        assert names(queue) == ["a"]
+        queue.back_off(pod.uid, now)
+        started = now
+        while not queue.has_active:
+            now += 0.5
+            queue.tick(now)
+        pauses.append(now - started)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_a_pod_that_nothing_helps_is_tried_again_after_a_while(queue: SchedulingQueue) -> None:
+    pod = info("a")
+    queue.put(pod, 0.0)
+    fail(queue, pod, 5.0)
+    queue.tick(64.9)
+    assert not queue.has_active
+    queue.tick(65.0)
+    assert names(queue) == ["a"]
+
+
+def test_without_any_node_a_new_one_helps(queue: SchedulingQueue) -> None:
+    pod = info("a")
+    queue.put(pod, 0.0)
+    queue.take(1)
+    queue.put_aside(pod.uid, frozenset(), 0.0)
+    queue.happened(Cluster.POD_GONE, 30.0)
+    assert not queue.has_active
+    queue.happened(Cluster.NODE_ADDED, 30.0)
+    assert queue.has_active
+
+
+def test_a_change_of_the_pod_itself_is_a_reason_to_try_again_and_it_keeps_its_place(queue: SchedulingQueue) -> None:
+    first, second = info("first", cpu="64"), info("second")
+    queue.put(first, 0.0)
+    fail(queue, first, 0.0)
+    queue.put(second, 0.0)
+    queue.put(info("first", cpu="64"), 30.0)
+    assert names(queue, 1) == ["second"]
+    queue.put(info("third"), 30.0)
+    queue.put(info("first", cpu="1"), 30.0)
+    assert names(queue) == ["first", "third"]
+
+
+def test_gated_pods_are_apart_until_their_gates_are_gone(queue: SchedulingQueue) -> None:
+    queue.put(info("a", gates=["g"]), 0.0, gated=True)
+    queue.happened(Cluster.NODE_ADDED, 50.0)
+    queue.tick(1000.0)
+    assert queue.size(Place.GATED) == 1 and not queue.has_active
+    queue.put(info("a"), 1000.0)
+    assert names(queue) == ["a"]
+
+
+def test_a_pod_that_is_gone_is_not_handed_out_and_late_news_of_it_are_ignored(queue: SchedulingQueue) -> None:
+    gone, taken = info("gone"), info("taken")
+    queue.put(gone, 0.0)
+    queue.discard(gone.uid)
+    assert names(queue) == []
+    queue.put(taken, 0.0)
+    assert names(queue) == ["taken"]
+    queue.discard(taken.uid)
+    queue.put_aside(taken.uid, frozenset(), 1.0)
+    queue.back_off(taken.uid, 1.0)
+    assert all(queue.size(place) == 0 for place in Place)
+
+
+def test_a_change_while_a_pod_is_being_bound_does_not_hand_it_out_twice(queue: SchedulingQueue) -> None:
+    queue.put(info("a"), 0.0)
+    assert names(queue) == ["a"]
+    queue.put(info("a", cpu="1"), 1.0)
+    queue.put(info("a", gates=["g"]), 1.0, gated=True)
+    assert names(queue) == [] and queue.size(Place.TAKEN) == 1
