@@ -51,7 +51,7 @@ _ALWAYS_SHOWN = frozenset(
         "ursa.scheduling.v1.PriorityClass.value",
     )
 )
-# Set but empty, these say nothing; any other empty message does (`emptyDir: {}`, `labelSelector: {}`).
+# Empty, these say nothing and are the same as unset; any other empty message speaks (`emptyDir: {}`).
 _OMITTED_WHEN_EMPTY = frozenset(("metadata", "spec", "status", "resources", "securityContext"))
 
 _INT_RANGES = {
@@ -121,7 +121,7 @@ def _read_message(source: Any, message: Message, path: str, reading: _Reading, d
         target = known.get(name)
         if target is None:
             reading.faults.append(_unknown(name, here, known))
-        elif value is not None:
+        elif value is not None and not (value == {} and name in _OMITTED_WHEN_EMPTY):
             _read_field(value, message, target, here, reading, depth)
 
 
