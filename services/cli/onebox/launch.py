@@ -22,6 +22,7 @@ from services.cli.waiting import until
 
 LEFTOVER_DEADLINE_S = 5.0
 SUPERVISOR_DEADLINE_S = 15.0
+BUSY_SHOWN = 6
 
 
 def recorded(home: Home) -> Options | None:
@@ -78,7 +79,8 @@ def prepare(home: Home, options: Options, etcd: Etcd) -> ClusterPlan:
     made = plan(options, home, etcd_binary=etcd.path)
     taken = ports.busy(made.components)
     if taken:
-        listed = "\n  ".join(map(str, taken))
+        shown = [str(one) for one in taken[:BUSY_SHOWN]]
+        listed = "\n  ".join([*shown, *([f"and {len(taken) - BUSY_SHOWN} more"] if len(taken) > BUSY_SHOWN else [])])
         raise Refused(f"ports are busy:\n  {listed}", hint="end that process, or choose another --base-port")
     for name, text in made.files.items():
         write_atomically(home.root / name, text.encode())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +48,17 @@ def after_up(context: Context, health: Health, home: Home) -> None:
     console.print("\nTry next:")
     if home.root != Home.at(None).root:
         console.print(f"  [bold]export URSA_HOME={shlex.quote(str(home.root))}[/bold]", soft_wrap=True)
+    program = _program()
     for command, meaning in commands:
-        console.print(f"  [bold]{command:<38}[/bold] {meaning}", soft_wrap=True)
+        text = command.replace("ursa", program, 1)
+        console.print(f"  [bold]{text:<{37 + len(program) - len('ursa')}}[/bold]  {meaning}", soft_wrap=True)
+
+
+def _program() -> str:
+    """How this person can call the command: by name where it is on PATH, else as it was called now."""
+    called = pathlib.Path(sys.argv[0])
+    found = shutil.which("ursa")
+    return "ursa" if called.name != "ursa" or (found and called.absolute() == pathlib.Path(found)) else str(called)
 
 
 def status(home: pathlib.Path | None, context: pathlib.Path | None, format: str) -> int:
