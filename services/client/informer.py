@@ -169,8 +169,13 @@ class Informer(Generic[T]):
 
     def rebind(self, mux: WatchMux) -> None:
         """Follow the same partition over another connection, from where this one stood."""
+        was_connected = self.connected
         self.close()
         self._mux = mux
+        if was_connected:
+            self.stale_since = mux.clock.monotonic()
+            if self._on_state is not None:
+                self._on_state(self)
         self._feed(reflector.Start())
 
     async def run(self) -> None:

@@ -110,6 +110,11 @@ class PartitionDirectory:
         self._informers[source] = informer
         return informer.start()
 
+    @property
+    def synced(self) -> bool:
+        """Some source has told all its partitions: not knowing one now means that it is not there."""
+        return any(informer.has_synced for informer in self._informers.values())
+
     async def run(self) -> None:
         """Keep the connections, until cancelled."""
         try:

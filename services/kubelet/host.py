@@ -126,13 +126,14 @@ class Host:
     def ready(self) -> Mapping[str, bool]:
         """Per partition: nodes are registered; pods have been listed once (a partition lost later stays ready)."""
         checks = {f"nodes/{keeper.name}": keeper.registered for keeper in self._keepers}
+        checks["tenant-partitions"] = self._directory.synced
         for name, tenancy in self._tenancies.items():
             if not tenancy.synced:
                 tenancy.synced = len(tenancy.informers) == len(self.nodes) and all(
                     informer.has_synced for informer in tenancy.informers
                 )
             checks[f"pods/{name}"] = tenancy.synced
-        return checks or {"started": False}
+        return checks
 
     # Resource partitions.
 

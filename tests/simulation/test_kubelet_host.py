@@ -192,7 +192,12 @@ async def test_a_partition_that_is_down_at_the_start_delays_no_other() -> None:
     async with world.running(ready=False) as host:
         world.bind("p", tp=1, tenant="beta")
         await world.until(lambda: world.phase("p", tp=1, tenant="beta") == "Running", seconds=5)
-        assert host.ready() == {"nodes/rp-1": True, "pods/tp-1": False, "pods/tp-2": True}
+        assert host.ready() == {
+            "nodes/rp-1": True,
+            "tenant-partitions": True,
+            "pods/tp-1": False,
+            "pods/tp-2": True,
+        }
         world.tps[0].come_back()
         await world.until(lambda: all(host.ready().values()), seconds=15)
 

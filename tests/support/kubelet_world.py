@@ -69,7 +69,7 @@ class KubeletWorld:
         task = asyncio.create_task(host.run())
         try:
             if ready:
-                await self.until(lambda: all(host.ready().values()) and len(host.ready()) > len(self.rps))
+                await self.until(lambda: all(host.ready().values()))
             yield host
             if task.done():
                 task.result()

@@ -54,8 +54,13 @@ async def test_a_new_connection_keeps_the_state_and_resumes() -> None:
     clock, one = FakeClock(), FakePartition("rp-1")
     one.put(NODES, node("a"))
     changes: list[str] = []
+    states: list[bool] = []
     async with connected(one, clock=clock) as (tasks, [connection]):
-        union = UnionInformer[Any](NODES, on_batch=lambda batch: changes.extend(c.key for c in batch))
+        union = UnionInformer[Any](
+            NODES,
+            on_batch=lambda batch: changes.extend(c.key for c in batch),
+            on_state=lambda name: states.append(union.connected(name)),
+        )
         union.add_partition("rp-1", connection.mux)
         await until(clock, lambda: union.connected("rp-1"))
         second = fake_connection(one, clock, seed=9)
@@ -65,3 +70,4 @@ async def test_a_new_connection_keeps_the_state_and_resumes() -> None:
         await until(clock, lambda: union.connected("rp-1"))
         await clock.advance(0.1)
         assert changes == ["/ursa/nodes/a", "/ursa/nodes/b"]
+        assert states == [False, True, False, True]
