@@ -18,6 +18,7 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 DEPTH_MAX = 100
+NUMBER_LENGTH_MAX = 1000
 VALUES_MAX = 2_000_000
 
 _BOOL = re.compile(r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
@@ -190,6 +191,8 @@ def _plain(text: str, event: Any) -> Any:
         return text.lower() in ("yes", "true", "on")
     try:
         if _INT.fullmatch(text):
+            if len(text) > NUMBER_LENGTH_MAX:
+                raise ValueError(f"a number of more than {NUMBER_LENGTH_MAX} digits")
             return _integer(text.replace("_", "").lower())
         if _FLOAT.fullmatch(text):
             return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
@@ -251,7 +254,7 @@ def _yaml(text: str) -> Iterator[tuple[int, Any]]:
     except yaml.reader.ReaderError as error:
         line, column = _place(text, error.position)
         raise DocumentError(str(error.reason), max(number, 1), line, column) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise DocumentError(str(error), max(number, 1)) from error
 
 

@@ -64,6 +64,7 @@ _TIMESTAMP = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9})\d*)?(?:([Zz])|([+-])(\d{2}):(\d{2}))", re.ASCII
 )
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799  # years 1 to 9999, all that RFC 3339 can say
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _read_map(value: Any, message: Message, target: FieldDescriptor, path: str, 
         reading.count()
         try:
             # As in Kubernetes, null is the zero value here: the key exists.
-            into[str(key)] = _scalar(item, entry, target) if item is not None else _zero(target)
+            into[_string(str(key), False)] = _scalar(item, entry, target) if item is not None else _zero(target)
         except _Refused as refused:
             reading.faults.append(Fault(f"{path}[{key}]", str(refused)))
 
@@ -225,12 +226,16 @@ def _string(value: Any, quantity: bool) -> str:
             raise _Refused("not valid Unicode text") from None
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if quantity and number and math.isfinite(value):
-        return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+    if quantity and number and (isinstance(value, int) or math.isfinite(value)):
+        return str(int(value)) if isinstance(value, int) or _is_exact(value) else repr(value)
     if quantity:
         raise _Refused(f"want a quantity such as 250m or 2Gi, got {describe(value)}")
     hint = "; put it in quotes" if number or isinstance(value, bool) else ""
     raise _Refused(f"want a string, got {describe(value)}{hint}")
+
+
+def _is_exact(value: float) -> bool:
+    return value.is_integer() and abs(value) < 2**53
 
 
 def _integer(value: Any, target: FieldDescriptor) -> int:
@@ -362,7 +367,7 @@ def _int_or_string(value: Any) -> int | str | float:
 
 def time_text(timestamp: Any, *, micro: bool = False) -> str:
     """RFC 3339 in UTC; whole seconds where there is no fraction, six digits for ``micro``."""
-    time = _EPOCH + datetime.timedelta(seconds=timestamp.seconds)
+    time = _EPOCH + datetime.timedelta(seconds=min(max(timestamp.seconds, _FIRST_SECOND), _LAST_SECOND))
     text = time.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     if micro:
         return f"{text}.{timestamp.nanos // 1000:06d}Z"

@@ -108,6 +108,8 @@ def test_streams_skip_empty_documents_and_count_them() -> None:
         ("? [a, b]\n: 2", 1, 1, 3, "a key must be a plain value"),
         ("<<: 1", 1, 1, 5, "<< wants a mapping"),
         ("a: \x00b", 1, 1, 4, "control characters"),
+        ("a: 0x" + "f" * 5000, 1, 1, 4, "more than 1000 digits"),
+        ("a: \ud800", 1, 0, 0, "surrogates not allowed"),
         ('{"a": 1}\n{"a" 1}', 2, 2, 6, "Expecting ':' delimiter"),
         ('{"a": {"b": 1, "b": 2}}', 1, 1, 16, "the key 'b' is written twice"),
     ],

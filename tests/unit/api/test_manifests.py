@@ -157,6 +157,8 @@ def test_unknown_fields_may_warn_or_be_ignored() -> None:
             "spec.containers[0].livenessProbe.tcpSocket.port",
             "want an integer or a string, got a list",
         ),
+        ({"metadata": {"name": "\ud800"}}, "metadata.name", "not valid Unicode"),
+        ({"metadata": {"labels": {"\ud800": "a"}}}, "metadata.labels[\ud800]", "not valid Unicode"),
         ({"apiVersion": "v2"}, "apiVersion", 'want v1, got the string "v2"'),
         ({"kind": "Node"}, "kind", 'want Pod, got the string "Node"'),
     ],
@@ -202,7 +204,17 @@ def test_null_is_unset_but_a_key_with_null_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("written", "quantity"),
-    [(9, "9"), (0.0001, "0.0001"), (1e3, "1000"), (0.5, "0.5"), (10**20, str(10**20)), ("1Gi", "1Gi"), (None, "0")],
+    [
+        (9, "9"),
+        (0.0001, "0.0001"),
+        (1e3, "1000"),
+        (0.5, "0.5"),
+        (10**20, str(10**20)),
+        (10**400, str(10**400)),
+        (1e300, "1e+300"),
+        ("1Gi", "1Gi"),
+        (None, "0"),
+    ],
 )
 def test_numbers_are_quantities(written: Any, quantity: str) -> None:
     found = pod_of(**container(resources={"requests": {"cpu": written}}))
@@ -230,6 +242,12 @@ def test_an_int_or_string_prints_as_it_was_written() -> None:
 def test_times(written: str, printed: str) -> None:
     found = manifests.parse_json(PODS, {"metadata": {"name": "web", "creationTimestamp": written}})
     assert manifests.to_dict(PODS, found)["metadata"]["creationTimestamp"] == printed
+
+
+def test_a_time_beyond_the_calendar_prints_its_end() -> None:
+    pod = Pod()
+    pod.metadata.creation_timestamp.seconds = 2**60
+    assert manifests.to_dict(PODS, pod)["metadata"]["creationTimestamp"] == "9999-12-31T23:59:59Z"
 
 
 def test_lease_times_are_micro_times() -> None:
