@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 BATCH_MAX = 500
 REMOVALS_AT_ONCE = 16
 RETRY_INITIAL_S, RETRY_MAX_S = 0.1, 5.0
+# What fails alone, among others that go well, waits this long and holds nobody up.
+DEFER_S = 2.0
 
 
 class Owner(Protocol):
@@ -54,11 +56,13 @@ class TenantLink:
         self._dirty_wake = asyncio.Event()
         self._removals: dict[str, Pod] = {}
         self._removals_wake = asyncio.Event()
+        self._deferred: dict[str, Pod | None] = {}
+        self._deferred_wake = asyncio.Event()
 
     @property
     def waiting(self) -> int:
         """Statuses and removals that are not yet under way."""
-        return len(self._dirty) + len(self._removals)
+        return len(self._dirty) + len(self._removals) + len(self._deferred)
 
     def use(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,7 +83,24 @@ class TenantLink:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._report_statuses(), name=f"pod-statuses-{self.name}")
             group.create_task(self._confirm_removals(), name=f"pod-removals-{self.name}")
+            group.create_task(self._take_up_deferred(), name=f"pod-retries-{self.name}")
             group.create_task(self.events.run(), name=f"events-{self.name}")
+
+    async def _take_up_deferred(self) -> None:
+        while True:
+            await self._deferred_wake.wait()
+            self._deferred_wake.clear()
+            await self._clock.sleep(self._rand.jitter(DEFER_S, 0.5))
+            deferred, self._deferred = self._deferred, {}
+            for uid, pod in deferred.items():
+                if pod is None:
+                    self.report(uid)
+                else:
+                    self.remove(pod)
+
+    def _defer(self, uid: str, removal: Pod | None) -> None:
+        self._deferred[uid] = removal
+        self._deferred_wake.set()
 
     # Statuses.
 
@@ -118,15 +139,18 @@ class TenantLink:
         return outcomes
 
     def _settle(self, batch: Sequence[Pod], outcomes: Sequence[Outcome]) -> bool:
-        """Hand on what is definite, queue the rest again; False: something must be tried again."""
+        """Hand on what is definite, queue the rest again; False: nothing went through, so the partition must rest."""
         failed: StatusError | None = None
+        all_failed = all(outcome.status is not None and is_retryable(outcome.status) for outcome in outcomes)
         for pod, outcome in zip(batch, outcomes, strict=True):
             uid, error = pod.metadata.uid, outcome.status
             if error is not None and is_retryable(error):
                 failed = error
-                # Behind what changed meanwhile; if that is this pod too, its newer status takes this one's place.
-                self._dirty.setdefault(uid, None)
-                self._dirty_wake.set()
+                if all_failed:
+                    # Behind what changed meanwhile; if that is this pod too, its newer status takes this one's place.
+                    self.report(uid)
+                else:
+                    self._defer(uid, None)
                 continue
             metrics.STATUS_WRITES.labels(self.name, "ok" if error is None else error.reason).inc()
             if error is not None:
@@ -138,7 +162,7 @@ class TenantLink:
         if failed is not None:
             metrics.STATUS_WRITES.labels(self.name, "retried").inc()
             _log.warning("pod statuses wait", extra={"partition": self.name, "cause": failed.message})
-        return failed is None
+        return not all_failed
 
     # Confirmations of deletion.
 
@@ -151,10 +175,15 @@ class TenantLink:
                 uids = list(self._removals)[:REMOVALS_AT_ONCE]
                 pods = [self._removals.pop(uid) for uid in uids]
                 answers = await asyncio.gather(*(self._remove(pod) for pod in pods))
-                if all(answers):
+                again = [pod for pod, done in zip(pods, answers, strict=True) if not done]
+                if len(again) < len(pods):
                     backoff.reset()
-                else:
-                    await self._clock.sleep(backoff.next())
+                    for pod in again:
+                        self._defer(pod.metadata.uid, pod)
+                    continue
+                for pod in again:
+                    self.remove(pod)
+                await self._clock.sleep(backoff.next())
 
     async def _remove(self, pod: Pod) -> bool:
         """False: it must be tried again."""
@@ -170,7 +199,6 @@ class TenantLink:
             )
         except StatusError as error:
             if is_retryable(error):
-                self._removals.setdefault(metadata.uid, pod)
                 return False
             failure = error
         metrics.REMOVALS.labels(self.name, "ok" if failure is None else failure.reason).inc()

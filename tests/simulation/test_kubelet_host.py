@@ -212,6 +212,19 @@ async def test_a_status_that_fails_is_written_when_the_partition_answers() -> No
         assert len(world.tps[0].called("BatchUpdateStatus")) == 4
 
 
+async def test_one_pod_whose_status_always_fails_holds_nobody_up() -> None:
+    world = KubeletWorld()
+    world.tps[0].poison("bad", status.internal("a bug"))
+    async with world.running():
+        world.bind("bad")
+        for number in range(20):
+            world.bind(f"p{number}")
+            await world.until(lambda number=number: world.phase(f"p{number}") == "Running", seconds=0.5)
+        assert world.phase("bad") == "Pending"
+        world.tps[0].poison("bad", None)
+        await world.until(lambda: world.phase("bad") == "Running", seconds=10)
+
+
 async def test_a_lost_resource_partition_stops_no_pod_and_heartbeats_resume() -> None:
     world = KubeletWorld(nodes=1)
     async with world.running():

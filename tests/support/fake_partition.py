@@ -67,6 +67,7 @@ class FakePartition:
         self._history: list[tuple[int, str, str, Any, Any]] = []
         self._streams: dict[_Stream, None] = {}
         self._refusals: list[tuple[str, StatusError]] = []
+        self._poison: dict[str, StatusError] = {}
 
     # What a test does to it.
 
@@ -92,6 +93,12 @@ class FakePartition:
     def refuse_next(self, method: str, error: StatusError) -> None:
         """The next call of ``method`` ("BatchUpdateStatus") fails with ``error`` as a whole."""
         self._refusals.append((method, error))
+
+    def poison(self, name: str, error: StatusError | None) -> None:
+        """Every status write of objects of this name fails, until ``error`` is None."""
+        self._poison.pop(name, None)
+        if error is not None:
+            self._poison[name] = error
 
     def go_down(self) -> None:
         """Lose all streams and refuse all calls until ``come_back``."""
@@ -173,6 +180,8 @@ class FakePartition:
             new.metadata.creation_timestamp.CopyFrom(self._now())
             return self._commit(kind, key, None, new)
         self._check(kind, old, message.metadata.name, message.metadata.uid, message.metadata.resource_version)
+        if method == "UpdateStatus" and message.metadata.name in self._poison:
+            raise self._poison[message.metadata.name]
         new = kind.message()
         new.CopyFrom(old)
         if method == "UpdateStatus":

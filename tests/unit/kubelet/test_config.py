@@ -1,0 +1,48 @@
+"""The host's configuration."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from services.base.config import ConfigError
+from services.kubelet.app import read_config
+
+GOOD = """
+name = "hollow-1"
+[[pools]]
+resource_partition = "rp-1"
+endpoints = ["127.0.0.1:7160"]
+nodes = 3
+name_prefix = "n-"
+start_delay_ms = {delay}
+"""
+
+
+def write(directory: pathlib.Path, text: str) -> str:
+    file = directory / "hollow.toml"
+    file.write_text(text)
+    return str(file)
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [("0", (0.0, 0.0)), ("250", (0.25, 0.25)), ("[100, 300]", (0.1, 0.3))])
+def test_a_start_delay_is_a_number_or_a_range(tmp_path: pathlib.Path, delay: str, seconds: tuple[float, float]) -> None:
+    config = read_config(write(tmp_path, GOOD.format(delay=delay)), ())
+    assert (config.pools[0].start_delay.least_s, config.pools[0].start_delay.most_s) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = "x"\npools = []', "pools: at least one"),
+        (GOOD.format(delay="[300, 100]"), "pools[0].start_delay_ms"),
+        (GOOD.format(delay="-1"), "pools[0].start_delay_ms"),
+        (GOOD.format(delay="0").replace("nodes = 3", "nodes = 0"), "pools[0].nodes"),
+        (GOOD.format(delay="0").replace("nodes = 3", "nodez = 3"), "nodez"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: pathlib.Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        read_config(write(tmp_path, text), ())
+    assert says in str(failure.value)
