@@ -63,7 +63,7 @@ make_etcd() {
 fetch_wheels() {
     local python=python3 stamp=$wheelhouse/.for wanted machine
     if [ -x "$root/.venv/bin/python" ]; then python=$root/.venv/bin/python; fi
-    wanted=$(cksum < "$root/pyproject.toml")
+    wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
     [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ] || return 0
     machine=$(uname -m)
     say "images: fetching wheels"
@@ -73,7 +73,7 @@ import sys, tomllib
 print(*tomllib.load(open(sys.argv[1], "rb"))["project"]["dependencies"], "setuptools>=69", sep="\n")
 PYTHON
     if quietly wheels "$python" -m pip download --quiet --disable-pip-version-check --dest "$wheelhouse" \
-        --requirement "$wheelhouse/requirements.txt" --only-binary=:all: --python-version 3.11 --implementation cp \
+        --requirement "$wheelhouse/requirements.txt" --constraint "$root/constraints.txt" --only-binary=:all: --python-version 3.11 --implementation cp \
         --abi cp311 --abi abi3 --abi none --platform "manylinux_2_28_$machine" --platform "manylinux_2_17_$machine" \
         --platform "manylinux2014_$machine"; then
         echo "$wanted" > "$stamp"
