@@ -29,7 +29,9 @@ def read_config(path: str, overrides: tuple[str, ...]) -> KubeletConfig:
 
 async def run(config: KubeletConfig, stopping: asyncio.Event) -> None:
     """Until ``stopping`` is set. Pods are left as they are: the next process adopts them."""
-    running = telemetry.start(config.telemetry, service="kubelet", partition="")
+    # A host may keep nodes in several resource partitions: its traces and logs name them all.
+    partitions = ",".join(dict.fromkeys(pool.resource_partition for pool in config.pools))
+    running = telemetry.start(config.telemetry, service="kubelet", partition=partitions)
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         host = Host(config, SystemClock(), Rand(config.seed))
