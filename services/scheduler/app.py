@@ -85,6 +85,8 @@ class Scheduler:
             connect=connect,
         )
         self._state_changed = asyncio.Event()
+        # When a partition that was connected once was lost, whatever the reason (its endpoints may have changed).
+        self._lost_at: dict[str, float] = {}
         self.started = False
 
     def ready(self) -> Mapping[str, bool]:
@@ -127,9 +129,12 @@ class Scheduler:
             await self._clock.sleep(STALENESS_CHECK_S)
 
     def _check_staleness(self, name: str) -> None:
-        since = self.nodes.stale_since(name)
-        lost_for = 0.0 if since is None else self._clock.monotonic() - since
-        stale = since is not None and lost_for >= self._config.scheduling.stale_after_s
+        now = self._clock.monotonic()
+        if self.nodes.connected(name) or not self.nodes.has_synced(name):
+            self._lost_at.pop(name, None)
+            stale = False
+        else:
+            stale = now - self._lost_at.setdefault(name, now) >= self._config.scheduling.stale_after_s
         if self.state.table.is_stale(name) != stale:
             _log.log(
                 logging.WARNING if stale else logging.INFO,
@@ -140,12 +145,12 @@ class Scheduler:
 
     def _partition_state(self, name: str) -> None:
         self._state_changed.set()
-        if self.nodes.connected(name):
-            self._check_staleness(name)
+        self._check_staleness(name)
 
     def _partition_removed(self, name: str) -> None:
         self.nodes.remove_partition(name)
         self.state.partition_removed(name)
+        self._lost_at.pop(name, None)
 
 
 async def run(config: SchedulerConfig, stopping: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -51,7 +52,8 @@ class PodApi(Protocol):
     async def batch_bind(self, bindings: Sequence[Binding], *, timeout_s: float) -> Sequence[Outcome]: ...
 
 
-Settle = Callable[[Placement, Fate], None]
+# Called with what became of some placements of a batch.
+Settle = Callable[[Sequence[tuple[Placement, Fate]]], None]
 
 _FATES = {
     grpc.StatusCode.NOT_FOUND: Fate.GONE,
@@ -92,9 +94,9 @@ def binding_of(placement: Placement) -> Binding:
 
 
 class Binder:
-    """``settle(placement, fate)`` is called once per placement, never with ``UNKNOWN``.
+    """``settle`` is told of every placement once, never with ``UNKNOWN``.
 
-    It is not called for a placement that is not ``wanted`` any more (the watch has settled it meanwhile). An unbound
+    It is not told of a placement that is not ``wanted`` any more (the watch has settled it meanwhile). An unbound
     pod whose node is not ``usable`` any more is settled as refused, and its bind is not sent again.
     """
 
@@ -117,19 +119,19 @@ class Binder:
         self._rand = rand
         self._timeout_s = timeout_s
 
-    async def bind(self, placements: Sequence[Placement]) -> None:
-        """Bind a batch; returns when every placement is settled, however long the partition is out of reach."""
+    async def resolve(self, placements: Sequence[Placement]) -> None:
+        """Settle placements whose outcome is unknown, however long the partition is out of reach."""
         backoff = Backoff(self._rand, initial_s=0.1, maximum_s=5.0)
         unbound_reads: dict[str, int] = {}
-        left = await self._send(placements)
+        left = list(placements)
         while left:
             await self._clock.sleep(backoff.next())
             left = [placement for placement in left if self._wanted(placement)]
             to_send, unreadable = await self._read(left, unbound_reads)
-            left = unreadable + (await self._send(to_send) if to_send else [])
+            left = unreadable + (await self.send(to_send) if to_send else [])
 
-    async def _send(self, placements: Sequence[Placement]) -> list[Placement]:
-        """One batch; returns the placements whose outcome is unknown."""
+    async def send(self, placements: Sequence[Placement]) -> list[Placement]:
+        """Bind a batch; returns the placements whose outcome is unknown."""
         try:
             outcomes = await self._pods.batch_bind([binding_of(p) for p in placements], timeout_s=self._timeout_s)
             errors = [outcome.status for outcome in outcomes]
@@ -141,22 +143,17 @@ class Binder:
     def _settle_all(
         self, placements: Sequence[Placement], fates: Sequence[Fate], errors: Sequence[StatusError | None]
     ) -> list[Placement]:
-        unknown: list[Placement] = []
-        counts: dict[Fate, int] = {}
         for placement, fate, error in zip(placements, fates, errors, strict=True):
-            counts[fate] = counts.get(fate, 0) + 1
-            if fate is Fate.UNKNOWN:
-                unknown.append(placement)
-                continue
             if fate is Fate.REFUSED and error is not None:
                 _log.warning(
                     "bind refused",
                     extra={"tenant": placement.pod.tenant, "pod": str(placement.pod), "cause": error.message},
                 )
-            self._settle(placement, fate)
-        for fate, count in counts.items():
+        for fate, count in Counter(fates).items():
             BIND_OUTCOMES.labels(fate.value).inc(count)
-        return unknown
+        decided = list(zip(placements, fates, strict=True))
+        self._settle([(placement, fate) for placement, fate in decided if fate is not Fate.UNKNOWN])
+        return [placement for placement, fate in decided if fate is Fate.UNKNOWN]
 
     async def _read(
         self, placements: Sequence[Placement], unbound_reads: dict[str, int]
@@ -172,9 +169,9 @@ class Binder:
             if fate is None:
                 unreadable.append(placement)
             elif fate is not Fate.UNKNOWN:
-                self._settle(placement, fate)
+                self._settle([(placement, fate)])
             elif self._count(placement, unbound_reads) >= ROUNDS_MAX or not self._usable(placement):
-                self._settle(placement, Fate.REFUSED)
+                self._settle([(placement, Fate.REFUSED)])
             else:
                 to_send.append(placement)
 

@@ -26,6 +26,7 @@ from services.scheduler.seen import SeenPod
 from services.scheduler.state import Decision, Refusal, SchedulerState
 
 TICK_S = 0.2
+UNRESOLVED_BATCHES_MAX = 32
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -59,6 +60,7 @@ class SchedulerLoop:
             timeout_s=self._config.bind_timeout_s,
         )
         self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
+        self._unresolved = asyncio.Semaphore(UNRESOLVED_BATCHES_MAX)
         self._wake = asyncio.Event()
         # Entries of the placements that are being bound, for their age and number of attempts.
         self._binding: dict[str, Entry] = {}
@@ -144,27 +146,40 @@ class SchedulerLoop:
 
     async def _bind(self, placements: Sequence[Placement]) -> None:
         started = self._clock.monotonic()
-        try:
-            with _spans("ursa.scheduler.bind", (placement.pod for placement in placements)):
-                await self._binder.bind(placements)
-        finally:
-            self._slots.release()
-            for placement in placements:
-                self._binding.pop(placement.pod.uid, None)
+        with _spans("ursa.scheduler.bind", (placement.pod for placement in placements)):
+            unknown = await self._binder.send(placements)
         took = self._clock.monotonic() - started
         metrics.EXTENSION_DURATION.labels("Bind", "Success", self._profile).observe(took)
         metrics.ATTEMPT_DURATION.labels("scheduled", self._profile).observe(took)
-
-    def _settle(self, placement: Placement, fate: Fate) -> None:
-        entry = self._binding.pop(placement.pod.uid, None)
-        now = self._clock.monotonic()
-        if fate is not Fate.BOUND:
-            metrics.ATTEMPTS.labels("error", self._profile).inc()
-            self._state.not_bound(placement, now, gone=fate is Fate.GONE)
-            self._wake_if_needed()
+        if not unknown:
+            self._slots.release()
             return
+        # Finding out may take long. Some batches may do so beside the ones in flight; with too many, this one keeps
+        # its slot, and pods gather in the queue rather than in open binds.
+        async with self._unresolved:
+            self._slots.release()
+            await self._binder.resolve(unknown)
+            for placement in unknown:
+                self._binding.pop(placement.pod.uid, None)
+
+    def _settle(self, outcomes: Sequence[tuple[Placement, Fate]]) -> None:
+        now = self._clock.monotonic()
+        bound = 0
+        for placement, fate in outcomes:
+            entry = self._binding.pop(placement.pod.uid, None)
+            if fate is Fate.BOUND:
+                bound += 1
+                self._bound(placement, entry, now)
+            else:
+                self._state.not_bound(placement, now, gone=fate is Fate.GONE)
+        if bound:
+            metrics.ATTEMPTS.labels("scheduled", self._profile).inc(bound)
+        if bound < len(outcomes):
+            metrics.ATTEMPTS.labels("error", self._profile).inc(len(outcomes) - bound)
+            self._wake_if_needed()
+
+    def _bound(self, placement: Placement, entry: Entry | None, now: float) -> None:
         self._state.bound(placement)
-        metrics.ATTEMPTS.labels("scheduled", self._profile).inc()
         if entry is not None:
             metrics.E2E_DURATION.labels(str(min(entry.attempts, 16))).observe(now - entry.added_at)
         if self._config.scheduled_events:

@@ -61,7 +61,9 @@ class SchedulingQueue:
         # Heaps may hold entries that have moved on; an entry counts only where its ``place`` says.
         self._active: list[tuple[int, int, str]] = []
         self._backoff: list[tuple[float, int, str]] = []
+        # In the order in which they were put aside; and by the filters that refused them, which decide who is woken.
         self._unschedulable: dict[str, Entry] = {}
+        self._refused_by: dict[frozenset[str], dict[str, Entry]] = {}
 
     def size(self, place: Place) -> int:
         return self._sizes[place]
@@ -101,7 +103,7 @@ class SchedulingQueue:
         entry = self._entries.pop(uid, None)
         if entry is not None:
             self._sizes[entry.place] -= 1
-            self._unschedulable.pop(uid, None)
+            self._forget_unschedulable(entry)
 
     def take(self, limit: int) -> list[Entry]:
         """The next pods to try, at most ``limit``, best first; each is TAKEN until its outcome is told."""
@@ -134,7 +136,8 @@ class SchedulingQueue:
         """Wake the pods that ``changes`` can help, each not before its backoff is over."""
         if not changes:
             return
-        for entry in [entry for entry in self._unschedulable.values() if self._helps(changes, entry)]:
+        helped = [group for refused_by, group in self._refused_by.items() if self._helps(changes, refused_by)]
+        for entry in [entry for group in helped for entry in group.values()]:
             self._wake(entry, now)
 
     def tick(self, now: float) -> None:
@@ -153,10 +156,10 @@ class SchedulingQueue:
         for entry in due:
             self._wake(entry, now)
 
-    def _helps(self, changes: Cluster, entry: Entry) -> bool:
-        if not entry.refused_by:
+    def _helps(self, changes: Cluster, refused_by: frozenset[str]) -> bool:
+        if not refused_by:
             return bool(changes & ANY_NODE)
-        return any(changes & self._helped_by[name] for name in entry.refused_by)
+        return any(changes & self._helped_by[name] for name in refused_by)
 
     def _pause_s(self, entry: Entry) -> float:
         return min(self._backoff_max_s, self._backoff_initial_s * 2.0 ** min(entry.attempts - 1, 30))
@@ -181,10 +184,20 @@ class SchedulingQueue:
         uid = entry.pod.uid
         self._sizes[entry.place] -= 1
         self._sizes[place] += 1
-        self._unschedulable.pop(uid, None)
+        self._forget_unschedulable(entry)
         entry.place = place
         if place is Place.UNSCHEDULABLE:
             self._unschedulable[uid] = entry
+            self._refused_by.setdefault(entry.refused_by, {})[uid] = entry
+
+    def _forget_unschedulable(self, entry: Entry) -> None:
+        uid = entry.pod.uid
+        if self._unschedulable.pop(uid, None) is None:
+            return
+        group = self._refused_by[entry.refused_by]
+        del group[uid]
+        if not group:
+            del self._refused_by[entry.refused_by]
 
 
 def _order(pod: PodInfo) -> tuple[int, int]:

@@ -151,10 +151,10 @@ class SchedulerWorld:
         for name in resource_partitions:
             self.announce(name)
 
-    def announce(self, name: str) -> None:
-        """Put the ResourcePartition object of ``name`` into the tenant partition."""
+    def announce(self, name: str, endpoint: str = "") -> None:
+        """Put the ResourcePartition object of ``name`` into the tenant partition; nobody answers at other endpoints."""
         self.resource.setdefault(name, FakePartition(name, clock=self.clock))
-        spec = ResourcePartitionSpec(endpoints=[name])
+        spec = ResourcePartitionSpec(endpoints=[endpoint or name])
         self.tenant.put(RESOURCE_PARTITIONS, ResourcePartition(metadata=ObjectMeta(name=name), spec=spec))
 
     def add_nodes(self, partition: str, count: int, prefix: str = "node", **shape: Any) -> None:
@@ -192,4 +192,10 @@ class SchedulerWorld:
         return Counter(self.tenant.placements().values())
 
     def _connect(self, name: str, endpoints: Sequence[str]) -> Connection:
-        return fake_connection(self.resource[name], self.clock)
+        partition = self.resource.get(endpoints[0])
+        if partition is None:
+            partition = FakePartition(name, clock=self.clock)
+            partition.go_down()
+        connection = fake_connection(partition, self.clock)
+        connection.endpoints = tuple(endpoints)
+        return connection

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from weakref import WeakValueDictionary
@@ -14,6 +15,7 @@ from services.scheduler.core.ports import HostPort
 PODS = "pods"
 # Amounts beyond this (8 PiB of memory) count as this much, so that sums and percentages stay within int64.
 AMOUNT_MAX = 2**53
+RECENT_MAX = 2_048
 TRACEPARENT = "ursa.io/traceparent"
 
 
@@ -54,6 +56,8 @@ class PodClasses:
     """Interns scheduling classes: equal keys give the same ``PodClass``; one that no pod holds any more is dropped."""
 
     _classes: WeakValueDictionary[bytes, PodClass] = field(default_factory=WeakValueDictionary)
+    # Pods of one template have byte-equal specs: comparing those is several times cheaper than classifying anew.
+    _recent: OrderedDict[Hashable, PodClass] = field(default_factory=OrderedDict)
     _sequence: int = 0
 
     def info(self, pod: Pod) -> PodInfo:
@@ -73,11 +77,27 @@ class PodClasses:
 
     def classify(self, pod: Pod) -> PodClass:
         """The scheduling class of ``pod``."""
+        likeness = _likeness(pod)
+        known = self._recent.get(likeness)
+        if known is None:
+            known = self._recent[likeness] = self._interned(pod)
+            if len(self._recent) > RECENT_MAX:
+                self._recent.popitem(last=False)
+        return known
+
+    def _interned(self, pod: Pod) -> PodClass:
         key = facts.scheduling_class(pod)
         known = self._classes.get(key)
         if known is None:
             known = self._classes[key] = _pod_class(key, pod)
         return known
+
+
+def _likeness(pod: Pod) -> Hashable:
+    """Equal only for pods of one class: everything that the class is made from, and more."""
+    metadata = pod.metadata
+    labels = frozenset(metadata.labels.items())
+    return (metadata.tenant, metadata.namespace, labels, pod.status.nominated_node_name, pod.spec.SerializeToString())
 
 
 def _pod_class(key: bytes, pod: Pod) -> PodClass:

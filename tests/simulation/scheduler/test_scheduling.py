@@ -73,6 +73,20 @@ async def test_nodes_of_a_lost_partition_are_no_candidates_after_a_while_and_aga
         assert world.tenant.placements()["acme/default/last"][0] == "rp-2"
 
 
+async def test_a_partition_whose_new_endpoints_do_not_answer_becomes_stale_too() -> None:
+    world = SchedulerWorld(("rp-1",), stale_after_s=10.0)
+    world.add_nodes("rp-1", 2)
+    async with world.running() as scheduler:
+        await until(world.clock, lambda: scheduler.started)
+        world.announce("rp-1", endpoint="nobody:1")
+        await world.clock.advance(9)
+        assert not scheduler.state.table.is_stale("rp-1")
+        await until(world.clock, lambda: scheduler.state.table.is_stale("rp-1"), seconds=5)
+        assert scheduler.state.table.counts() == {"rp-1": 2}
+        world.announce("rp-1")
+        await until(world.clock, lambda: not scheduler.state.table.is_stale("rp-1"), seconds=5)
+
+
 async def test_a_partition_added_while_running_gives_its_nodes_and_a_removed_one_takes_them() -> None:
     world = SchedulerWorld(("rp-1",))
     world.add_nodes("rp-1", 1, cpu="100m")

@@ -52,7 +52,7 @@ async def settled(pods: Pods, *, wanted: bool = True, usable: bool = True) -> li
     clock, fates = FakeClock(), []
     binder = Binder(
         pods,
-        lambda _, fate: fates.append(fate),
+        lambda outcomes: fates.extend(fate for _, fate in outcomes),
         wanted=lambda _: wanted,
         usable=lambda _: usable,
         clock=clock,
@@ -60,7 +60,8 @@ async def settled(pods: Pods, *, wanted: bool = True, usable: bool = True) -> li
         timeout_s=5.0,
     )
     async with Supervisor() as tasks:
-        task = tasks.start(binder.bind([placement()]), name="bind")
+        unknown = await binder.send([placement()])
+        task = tasks.start(binder.resolve(unknown), name="resolve")
         await until(clock, task.done)
     return fates
 

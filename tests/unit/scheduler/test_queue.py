@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.scheduler.core import PodClasses, PodInfo
 from services.scheduler.core.plugin import Cluster
 from services.scheduler.queue import Place, SchedulingQueue
 from tests.support.scheduling import make_pod
 
+FILTERS = ("NodeResourcesFit", "NodeAffinity")
 HELPED_BY = {
     "NodeResourcesFit": Cluster.NODE_ADDED | Cluster.ALLOCATABLE_GREW | Cluster.POD_GONE,
     "NodeAffinity": Cluster.NODE_ADDED | Cluster.LABELS_CHANGED,
@@ -150,3 +154,72 @@ def test_a_change_while_a_pod_is_being_bound_does_not_hand_it_out_twice(queue: S
     queue.put(info("a", cpu="1"), 1.0)
     queue.put(info("a", gates=["g"]), 1.0, gated=True)
     assert names(queue) == [] and queue.size(Place.TAKEN) == 1
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Whatever happens in whatever order, a pod is in one place, and none is lost."""
+
+    uids = st.sampled_from([f"p{n}" for n in range(6)])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = SchedulingQueue(HELPED_BY, unschedulable_retry_s=60.0)
+        self.now = 0.0
+        self.gated: dict[str, bool] = {}
+        self.taken: set[str] = set()
+
+    @rule(name=uids, cpu=st.sampled_from(("1", "2")), priority=st.integers(0, 2), gated=st.booleans())
+    def put(self, name: str, cpu: str, priority: int, gated: bool) -> None:
+        self.queue.put(info(name, cpu=cpu, priority=priority), self.now, gated=gated)
+        if name not in self.taken:
+            self.gated[name] = gated
+
+    @rule(name=uids)
+    def discard(self, name: str) -> None:
+        self.queue.discard(f"uid-acme-default-{name}")
+        self.gated.pop(name, None)
+        self.taken.discard(name)
+
+    @rule(limit=st.integers(1, 4))
+    def take(self, limit: int) -> None:
+        had_active = self.queue.has_active
+        entries = self.queue.take(limit)
+        assert bool(entries) == had_active
+        order = [(-entry.pod.priority, entry.pod.sequence) for entry in entries]
+        assert order == sorted(order)
+        self.taken |= {entry.pod.name for entry in entries}
+
+    @rule(refused_by=st.frozensets(st.sampled_from(FILTERS)), retry=st.booleans())
+    def outcome(self, refused_by: frozenset[str], retry: bool) -> None:
+        if self.taken:
+            uid = f"uid-acme-default-{self.taken.pop()}"
+            if retry:
+                self.queue.back_off(uid, self.now)
+            else:
+                self.queue.put_aside(uid, refused_by, self.now)
+
+    @rule(change=st.sampled_from(list(Cluster)))
+    def happened(self, change: Cluster) -> None:
+        self.queue.happened(change, self.now)
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 15.0)))
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.queue.tick(self.now)
+
+    @invariant()
+    def every_pod_is_in_one_place(self) -> None:
+        assert sum(self.queue.size(place) for place in Place) == len(self.gated)
+        assert self.queue.size(Place.TAKEN) == len(self.taken)
+
+    def teardown(self) -> None:
+        # Given time, everything that is neither gated nor being bound comes out.
+        for _ in range(3):
+            self.now += 100.0
+            self.queue.tick(self.now)
+        out = {entry.pod.name for entry in self.queue.take(99)}
+        assert out == {name for name, gated in self.gated.items() if not gated and name not in self.taken}
+
+
+QueueMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestQueue = QueueMachine.TestCase
