@@ -24,7 +24,10 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass
 class Host:
-    """``checks``: readiness by name. ``work``: long-running coroutines by name, ended when the server stops."""
+    """``checks``: readiness by name. ``work``: long-running coroutines by name, ended when the server stops.
+
+    ``on_first_ready``: called once, when everything that is stored has been loaded.
+    """
 
     api: ApiServer
     server: Server
@@ -32,6 +35,7 @@ class Host:
     checks: Callable[[], Mapping[str, bool]]
     work: Mapping[str, Work]
     clock: Clock
+    on_first_ready: Callable[[], None] | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -60,5 +64,8 @@ class Host:
                 waiting = [name for name, holds in checks.items() if not holds]
                 _LOG.info("ready" if ready else "not ready", extra={"waiting_for": waiting})
                 was = ready
+                if ready and self.on_first_ready is not None:
+                    self.on_first_ready()
+                    self.on_first_ready = None
             await self.server.set_ready(ready)
             await self.clock.sleep(READY_PERIOD_S)

@@ -14,7 +14,7 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 LONG_RUNNING = Gauge("apiserver_longrunning_requests", "Open watch streams", ("verb", "resource"))
-BATCH_ITEMS = Counter("ursa_apiserver_batch_items_total", "Items of batch requests", ("verb", "resource"))
+BATCH_ITEMS = Counter("ursa_apiserver_batch_items_total", "Items of batch requests", ("resource",))
 WATCHES = Gauge("ursa_apiserver_multiplexed_watches", "Watches open on multiplexed streams", ("resource",))
 
 

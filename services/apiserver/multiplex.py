@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchClientMessage
-from services.apiserver import frames, limits, scope
+from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.errors import translate
 from services.apiserver.objects import parse_request
 from services.apiserver.resource import Resource
@@ -50,6 +50,7 @@ class _Watch:
             self.stream.awake.set()
 
     def close(self) -> None:
+        metrics.WATCHES.labels(self.resource.kind.resource).dec()
         if self.task is not None:
             self.task.cancel()
         if self.timer is not None:
@@ -130,6 +131,7 @@ class WatchStream:
             return
         watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])
         self._watches[watch_id] = watch
+        metrics.WATCHES.labels(create.resource).inc()
         # Opening may wait for a quorum read; no other watch waits for that.
         watch.task = tasks.create_task(self._open(watch, create.selection))
 

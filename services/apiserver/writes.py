@@ -16,7 +16,7 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import (
     DeleteRequest,
     PatchRequest,
 )
-from services.apiserver import deletion, limits, objects, patching, scope, tracing
+from services.apiserver import deletion, limits, metrics, objects, patching, scope, tracing
 from services.apiserver.admission import Admission, hearing
 from services.apiserver.commit import Change, Transition, change, change_batch
 from services.apiserver.errors import translate
@@ -133,6 +133,7 @@ class Writes:
         """Outcomes per item; all first attempts share one storage write."""
         wanted: Any = objects.parse_request(self._kind.batch_request, request)
         objs = list(wanted.objects)
+        metrics.BATCH_ITEMS.labels(self._kind.resource).inc(len(objs))
         outcomes: list[Record | Exception | None] = [None] * len(objs)
         attempts: dict[int, int] = {}
         for index, obj in enumerate(objs):
@@ -299,6 +300,7 @@ class Writes:
         resource: Resource | None = None,
     ) -> bytes:
         """Commit ``items`` as one batch; the encoded ``BatchResponse``. ``resource``: commit through this one."""
+        metrics.BATCH_ITEMS.labels(self._kind.resource).inc(len(items))
         outcomes = await change_batch(resource or self._resource, items)
         response = BatchResponse()
         for name, item, outcome in zip(names, items, outcomes, strict=True):

@@ -92,12 +92,13 @@ async def run(config: Config, stopping: asyncio.Event) -> None:
     clock, rand = SystemClock(), Rand()
     running = telemetry.start(config.telemetry, service="resource-partition", partition=config.name)
     try:
-        # Long-lived objects are many and the collector looks at all of them: rarer, and what is here now, never.
+        # Long-lived objects are many and the collector looks at all of them: rarer, and at what was loaded never.
         gc.set_threshold(100_000, 50, 100)
-        gc.freeze()
         backend = EtcdBackend(config.etcd, clock=clock, rand=rand)
         async with backend:
-            await assemble(config, backend, clock=clock, rand=rand).run(stopping)
+            host = assemble(config, backend, clock=clock, rand=rand)
+            host.on_first_ready = gc.freeze
+            await host.run(stopping)
     finally:
         running.shutdown()
 

@@ -21,12 +21,16 @@ def main() -> int:
     except configuration.ConfigError as failure:
         print(f"tenant-partition: {failure}", file=sys.stderr)
         return 2
+    code = 0
     try:
         run_process(lambda stopping: app.run(config, stopping))
-    except OSError as failure:
-        print(f"tenant-partition: {failure}", file=sys.stderr)
-        return 1
-    return 0
+    except* OSError as failures:
+        first: BaseException = failures
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        print(f"tenant-partition: {first}", file=sys.stderr)
+        code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -83,9 +83,7 @@ class Binder:
     async def _prepare(self, binding: Binding) -> tuple[str, Updating]:
         key = scope.target_of_object(PODS, binding.metadata)
         await self._gate.require(binding.metadata.tenant)
-        violations = [
-            Violation(found.field, found.message) for found in validation.validate_binding(binding)
-        ]
+        violations = [Violation(found.field, found.message) for found in validation.validate_binding(binding)]
         if violations:
             raise status.invalid(violations, subject=f'the binding of pods "{binding.metadata.name}"')
         now_s = self._makers.now_s()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import grpc
+import grpc.aio
 import pytest
+from aetcd.rpc import KVStub, LeaseStub, LeaseTimeToLiveRequest, RangeRequest
 
 from services.api import kinds
 from services.api.pb.ursa.core.v1 import pod_pb2
 from tests.integration.apiserver.world import World, binding, eventually, named, pod, refused
+from tests.support.etcd import EtcdProcess
 
 pytestmark = pytest.mark.etcd
 
@@ -319,3 +322,20 @@ async def test_events_are_stored_and_listed_though_not_cached(world: World, acme
     await events.update(created)
     listed = await events.list(tenant=acme, namespace="default", field_selector="involvedObject.name=web")
     assert [(item.metadata.name, item.count) for item in listed.items] == [("web.1", 2)]
+
+
+async def test_events_expire_and_an_update_does_not_make_them_stay(
+    world: World, acme: str, tenant_etcd: EtcdProcess
+) -> None:
+    event = named(kinds.EVENTS, "web.1", tenant=acme, namespace="default")
+    event.involved_object.kind, event.involved_object.name = "Pod", "web"
+    event.involved_object.namespace = "default"
+    created = await world.tp.clients.events.create(event)
+    created.count = 2
+    await world.tp.clients.events.update(created)
+    async with grpc.aio.insecure_channel(tenant_etcd.endpoint) as channel:
+        key = f"/ursa/events/{acme}/default/web.1".encode()
+        found = await KVStub(channel).Range(RangeRequest(key=key))
+        assert found.kvs[0].version == 2
+        lease = await LeaseStub(channel).LeaseTimeToLive(LeaseTimeToLiveRequest(ID=found.kvs[0].lease))
+    assert 3600 <= lease.grantedTTL <= 3660
