@@ -73,7 +73,7 @@ class CachedStore:
         self._progress = Progress()
         self._readiness = Readiness(clock)
         self._bookmarks = Bookmarks(clock, rand, bookmark_period_s)
-        self._audit = Audit(self.view, backing, clock, rand)
+        self.audit = Audit(self.view, backing, clock, rand)
         self._quorum: NextCall[int] = NextCall(backing.current_revision)
         self._resource = prefix.strip("/").rpartition("/")[2]
 
@@ -143,7 +143,7 @@ class CachedStore:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._take_in(), name=f"feed-{self._resource}")
-                tasks.create_task(self._audit.run(), name=f"audit-{self._resource}")
+                tasks.create_task(self.audit.run(), name=f"audit-{self._resource}")
         except ExceptionGroup as group:
             ends, bugs = group.split(StorageError)
             if bugs is not None or ends is None:
