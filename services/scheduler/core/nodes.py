@@ -35,7 +35,6 @@ class NodeColumns:
     of the last change that matters here: a mere status report does not make new columns.
     """
 
-    version: int
     ids: Sequence[NodeId]
     uids: Sequence[str]
     resource_versions: Sequence[int]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from weakref import WeakValueDictionary
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.base.telemetry import TRACEPARENT_ANNOTATION
 from services.placement import pods as facts
 from services.scheduler.core.ports import HostPort
 
@@ -16,7 +17,6 @@ PODS = "pods"
 # Amounts beyond this (8 PiB of memory) count as this much, so that sums and percentages stay within int64.
 AMOUNT_MAX = 2**53
 RECENT_MAX = 2_048
-TRACEPARENT = "ursa.io/traceparent"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class PodClasses:
             priority=facts.priority(pod),
             kind=self.classify(pod),
             sequence=self._sequence,
-            traceparent=metadata.annotations.get(TRACEPARENT, ""),
+            traceparent=metadata.annotations.get(TRACEPARENT_ANNOTATION, ""),
         )
 
     def classify(self, pod: Pod) -> PodClass:

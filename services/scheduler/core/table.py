@@ -66,7 +66,6 @@ class NodeTable:
         self._node_of: dict[str, NodeId] = {}
         # Rows whose sums are still to be changed, by class and sign: many placements become one vector operation.
         self._pending: dict[tuple[PodClass, int], list[int]] = {}
-        self._version = 0
         self._frozen: NodeColumns | None = None
         for resource in (*SCORED_RESOURCES, PODS):
             self._resource(resource)
@@ -189,7 +188,6 @@ class NodeTable:
         rank[np.argsort(self._tie, kind="stable")] = np.arange(len(self._tie))
         stale = [code for name, code in self._partitions.items() if name in self._stale]
         return NodeColumns(
-            version=self._version,
             ids=tuple(self._ids),
             uids=tuple("" if known is None else known.uid for known in self._facts),
             resource_versions=tuple(self._versions),
@@ -210,7 +208,6 @@ class NodeTable:
     # Rows
 
     def _changed(self) -> None:
-        self._version += 1
         self._frozen = None
 
     def _add_row(self, node: NodeId) -> int:
