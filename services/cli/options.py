@@ -40,7 +40,7 @@ class DryRun(enum.StrEnum):
 
 
 Words = Annotated[
-    list[str] | None, typer.Argument(metavar="TYPE[,TYPE...] [NAME...] | TYPE/NAME...", show_default=False)
+    list[str] | None, typer.Argument(metavar="TYPE [NAME...]", help="pods web; pod/web; pods,nodes", show_default=False)
 ]
 ContextFile = Annotated[
     pathlib.Path | None,

@@ -19,7 +19,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._live:
-            self._status = self.console.status("", spinner="dots")
+            self._status = self.console.status("starting", spinner="dots")
             self._status.start()
         return self
 

@@ -117,7 +117,9 @@ async def _prepare(cluster: Cluster, document: Document, request: Request) -> _P
         obj = manifests.from_dict(threeway.annotated(wanted)).object
     size = obj.ByteSize()
     if size > OBJECT_BYTES_MAX:
-        raise _named(document, Refused(f"the object is {size} bytes; at most {OBJECT_BYTES_MAX} are allowed"))
+        hint = "apply keeps a copy of the file in an annotation; `ursa create -f` does not" if request.merge else ""
+        message = f"the object is {size} bytes; at most {OBJECT_BYTES_MAX} are allowed"
+        raise _named(document, Refused(message, hint=hint))
     return _Prepared(document, obj, wanted, await _partition(cluster, kind, obj, request.documents))
 
 
