@@ -8,9 +8,9 @@ StorageError
 ├── Expired                the revision is older than the oldest kept (compacted, or below the window)
 ├── ResourceVersionTooLarge the revision is ahead of the store; try again shortly
 ├── TooLarge               one item exceeds the size limit
-├── LeaseNotFound          the etcd lease that was to own the key is gone; nothing was written
 ├── QueueFull              a bounded queue is full; try again after ``retry_after_s``
 ├── Unavailable            the back end cannot be reached or the cache is initialising; nothing was written
+│   └── LeaseNotFound      the etcd lease that was to own the key is gone: try again with a new one
 ├── OutcomeUnknown         a write may or may not have happened, and re-reading could not tell
 └── SlowWatcher            a watch fell out of the window; resume at ``resume_revision``
 """
@@ -82,13 +82,6 @@ class TooLarge(StorageError):
         self.limit_bytes = limit_bytes
 
 
-class LeaseNotFound(StorageError):
-    def __init__(self, key: str, lease_id: int) -> None:
-        super().__init__(f"{key}: lease {lease_id} does not exist")
-        self.key = key
-        self.lease_id = lease_id
-
-
 class QueueFull(StorageError):
     def __init__(self, what: str, retry_after_s: float = 1.0) -> None:
         super().__init__(f"{what} is full")
@@ -99,6 +92,13 @@ class Unavailable(StorageError):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LeaseNotFound(Unavailable):
+    def __init__(self, key: str, lease_id: int) -> None:
+        super().__init__(f"{key}: lease {lease_id} does not exist")
+        self.key = key
+        self.lease_id = lease_id
 
 
 class OutcomeUnknown(StorageError):
