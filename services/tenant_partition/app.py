@@ -130,7 +130,14 @@ def _resources(
             found[name] = Resource(kind, store, lease=events.lease_id if kind is EVENTS else None)
             continue
         cached = CachedStore(
-            store, prefix=keys.prefix(kind), attributes_of=kind.attributes, index=kind.index, clock=clock, rand=rand
+            store,
+            prefix=keys.prefix(kind),
+            attributes_of=kind.attributes,
+            index=kind.index,
+            clock=clock,
+            rand=rand,
+            window=config.watch_cache.windows.get(name),
+            bookmark_period_s=config.watch_cache.bookmark_period_s,
         )
         work[f"watch-cache-{name}"] = cached.run
         found[name] = Resource(kind, cached)
