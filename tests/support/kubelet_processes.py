@@ -100,7 +100,6 @@ name_prefix = "hollow-rp-1-"
         links = "resource_partitions" if tenant else "tenant_partitions"
         config = f'''name = "{name}"
 listen = "{endpoint}"
-advertise = ["{endpoint}"]
 {"" if tenant else "placement_home = true"}
 [etcd]
 endpoints = ["{HOST}:{port + 2}"]

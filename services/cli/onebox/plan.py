@@ -202,7 +202,6 @@ class _Planner:
         return {
             "name": name,
             "listen": listen,
-            "advertise": [listen],
             "etcd": {"endpoints": [f"{HOST}:{port + 2}"], "max_txn_ops": ETCD_MAX_TXN_OPS},
         }
 

@@ -130,17 +130,13 @@ class World:
 
 def resource_partition_config(etcd: str, port: int, name: str = "rp-1", **more: Any) -> resource_config.Config:
     listen = f"127.0.0.1:{port}"
-    return resource_config.Config(
-        name, listen, EtcdConfig(endpoints=(etcd,)), advertise=(listen,), **{"placement_home": True, **more}
-    )
+    return resource_config.Config(name, listen, EtcdConfig(endpoints=(etcd,)), **{"placement_home": True, **more})
 
 
 def tenant_partition_config(etcd: str, port: int, home: str, name: str = "tp-1") -> tenant_config.Config:
     listen = f"127.0.0.1:{port}"
     link = tenant_config.ResourcePartitionLink("rp-1", (home,), placement_home=True)
-    return tenant_config.Config(
-        name, listen, EtcdConfig(endpoints=(etcd,)), advertise=(listen,), resource_partitions=(link,)
-    )
+    return tenant_config.Config(name, listen, EtcdConfig(endpoints=(etcd,)), resource_partitions=(link,))
 
 
 @contextlib.asynccontextmanager

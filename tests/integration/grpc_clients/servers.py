@@ -56,7 +56,6 @@ def tenant_partition(home: pathlib.Path) -> Iterator[str]:
 def _config(name: str, port: int) -> str:
     return f"""name = "{name}"
 listen = "127.0.0.1:{port}"
-advertise = ["127.0.0.1:{port}"]
 [etcd]
 endpoints = ["127.0.0.1:{port + 2}"]
 [telemetry]
