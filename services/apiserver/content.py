@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from services.api import keys, wire
@@ -119,16 +119,18 @@ class PartitionContent:
     async def ensure_default_namespace(self, tenant: str) -> None:
         """Create the namespace that every tenant has, unless it is there."""
         store = self._api.resources[NAMESPACES.resource].store
-        if store.peek(keys.key(NAMESPACES, tenant, "", DEFAULT_NAMESPACE)) is not None:
+        key = keys.key(NAMESPACES, tenant, "", DEFAULT_NAMESPACE)
+        if store.peek(key) is not None:
             return
         namespace: Any = NAMESPACES.message()
         namespace.metadata.tenant = tenant
         namespace.metadata.name = DEFAULT_NAMESPACE
         with _statuses(NAMESPACES):
             try:
-                await self._api.writes[NAMESPACES.resource].create_object(namespace)
-            except storage.KeyExists:
-                pass
+                await store.get(key)
+            except storage.KeyNotFound:
+                with suppress(storage.KeyExists):
+                    await self._api.writes[NAMESPACES.resource].create_object(namespace)
 
     async def _lift(self, kind: Kind, key: str, uid: str, lift: Callable[[Any], None]) -> None:
         def transition(record: Record) -> bytes | None:

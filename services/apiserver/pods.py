@@ -24,12 +24,16 @@ _PREEMPT = "PreemptLowerPriority"
 
 
 class PodPriority(Admission):
-    """``spec.priority`` comes from the tenant's PriorityClass, never from the client."""
+    """``spec.priority`` comes from the tenant's PriorityClass, never from the client.
+
+    ``counted``: the store of the classes knows how many there are without being read (it is cached).
+    """
 
     resources = frozenset({PODS.resource})
 
-    def __init__(self, classes: ResourceStore) -> None:
+    def __init__(self, classes: ResourceStore, *, counted: bool = True) -> None:
         self._classes = classes
+        self._counted = counted
 
     async def admit(self, kind: Kind, obj: Any) -> None:
         name = obj.spec.priority_class_name
@@ -60,7 +64,7 @@ class PodPriority(Admission):
 
     async def _global_default(self, tenant: str) -> tuple[str, int, str] | None:
         prefix = keys.prefix(PRIORITY_CLASSES, tenant)
-        if not self._classes.count(prefix):
+        if self._counted and not self._classes.count(prefix):
             return None
         page = await self._classes.list(ListQuery(prefix, EVERYTHING, revision=0))
         defaults = [

@@ -17,6 +17,7 @@ from services.api.kinds import (
     TENANT_PARTITIONS,
     Kind,
 )
+from services.apiserver import options
 from services.apiserver.admission import Admission
 from services.apiserver.bootstrap import Bootstrap
 from services.apiserver.content import PartitionContent
@@ -112,7 +113,7 @@ def _resources(
         if not kind.served_by(RESOURCE_PARTITION):
             continue
         store = backend.store(keys.prefix(kind), kind.attributes)
-        if not kind.cached or name in config.watch_cache.off:
+        if not options.cached(kind, config.watch_cache.off):
             found[name] = Resource(kind, store, lease=events.lease_id if kind is EVENTS else None)
             continue
         cached = CachedStore(

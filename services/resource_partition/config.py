@@ -13,7 +13,7 @@ from services.storage.watchcache.bookmarks import PERIOD_S
 
 @dataclass(frozen=True)
 class WatchCacheConfig:
-    """``off``: resources that are read straight from etcd, beside those that never are cached (events).
+    """``off``: resources that are read straight from etcd, beside those that never are cached (events); ``"*"``: all.
 
     ``windows``: how much history is kept, by resource. ``bookmark_period_s``: how often a quiet watch that opted in is
     told its position.

@@ -19,6 +19,7 @@ from services.api.kinds import (
     TENANTS,
     Kind,
 )
+from services.apiserver import options
 from services.apiserver.bootstrap import Bootstrap
 from services.apiserver.content import PartitionContent
 from services.apiserver.continuation import ContinueTokens
@@ -67,7 +68,9 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
             tenant_admission,
             TenantLifecycle(stores[TENANTS.resource]),
             NamespaceLifecycle(stores[NAMESPACES.resource], IMMORTAL),
-            PodPriority(stores[PRIORITY_CLASSES.resource]),
+            PodPriority(
+                stores[PRIORITY_CLASSES.resource], counted=options.cached(PRIORITY_CLASSES, config.watch_cache.off)
+            ),
             PodPlacement(),
         ),
         tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
@@ -126,7 +129,7 @@ def _resources(
         if not kind.served_by(TENANT_PARTITION):
             continue
         store = backend.store(keys.prefix(kind), kind.attributes)
-        if not kind.cached or name in config.watch_cache.off:
+        if not options.cached(kind, config.watch_cache.off):
             found[name] = Resource(kind, store, lease=events.lease_id if kind is EVENTS else None)
             continue
         cached = CachedStore(
