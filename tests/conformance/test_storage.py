@@ -17,6 +17,7 @@ from services.storage.memory import MemoryBackend
 from services.storage.testing import SCENARIOS, World
 from services.storage.testing.world import attributes_of
 from services.storage.watchcache import CachedStore
+from tests.support import etcd_binaries
 from tests.support.etcd import EtcdProcess, find_binary, running_etcd
 
 _numbers = itertools.count()
@@ -30,13 +31,23 @@ def etcd() -> Iterator[EtcdProcess]:
         yield process
 
 
+@pytest.fixture(scope="module")
+def trusted_etcd() -> Iterator[EtcdProcess]:
+    try:
+        binary = etcd_binaries.trusted()
+    except etcd_binaries.NotToBeHad as reason:
+        pytest.skip(str(reason))
+    with running_etcd(binary=binary) as process:
+        yield process
+
+
 @contextlib.asynccontextmanager
 async def _backend(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[MemoryBackend | EtcdBackend]:
     if kind.endswith("memory"):
         async with MemoryBackend() as memory:
             yield memory
         return
-    process: EtcdProcess = request.getfixturevalue("etcd")
+    process: EtcdProcess = request.getfixturevalue("trusted_etcd" if kind.endswith("trusted-etcd") else "etcd")
     async with EtcdBackend(EtcdConfig((process.endpoint,)), clock=SystemClock(), rand=Rand()) as backend:
         await backend.wait_ready()
         yield backend
@@ -63,6 +74,8 @@ async def _cached(backing: Backing, prefix: str) -> AsyncIterator[CachedStore]:
         "cached-over-memory",
         pytest.param("etcd", marks=pytest.mark.etcd),
         pytest.param("cached-over-etcd", marks=pytest.mark.etcd),
+        pytest.param("trusted-etcd", marks=pytest.mark.etcd),
+        pytest.param("cached-over-trusted-etcd", marks=pytest.mark.etcd),
     ]
 )
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:

@@ -1,4 +1,4 @@
-"""A real single-member etcd for tests: start, restart, SIGKILL. The binary is ``URSA_ETCD`` or ``etcd`` on PATH."""
+"""Real etcd for tests, one member or three: start, restart, SIGKILL, silence. Binaries: ``etcd_binaries``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
+
+from tests.support import etcd_binaries
 
 PORTS = range(17_000, 17_200)
 
@@ -23,7 +26,7 @@ _next_port = itertools.count(os.getpid() * 2 % len(PORTS))
 
 def find_binary() -> str | None:
     """The etcd binary, or None if there is none on this machine."""
-    return os.environ.get("URSA_ETCD") or shutil.which("etcd")
+    return etcd_binaries.machines_own()
 
 
 def free_port(ports: range = PORTS) -> int:
@@ -50,13 +53,18 @@ class EtcdProcess:
         *,
         data_dir: pathlib.Path | None = None,
         max_txn_ops: int = 128,
+        binary: str | None = None,
+        name: str = "test",
         extra: tuple[str, ...] = (),
     ) -> None:
         self.client_port = client_port or free_port()
         self.peer_port = peer_port or free_port()
         self._owns_dir = data_dir is None
         self.directory = data_dir or pathlib.Path(tempfile.mkdtemp(prefix="ursa-etcd-"))
+        self.name = name
+        self.initial_cluster = f"{name}={self.peer_url}"
         self._max_txn_ops = max_txn_ops
+        self._binary = binary
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,18 +73,22 @@ class EtcdProcess:
         return f"127.0.0.1:{self.client_port}"
 
     @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def start(self, *, wait_s: float = 20.0) -> EtcdProcess:
         """Start it and return when it answers as healthy; ``wait_s`` 0: return at once."""
-        binary = find_binary()
+        binary = self._binary or find_binary()
         if binary is None:
             raise RuntimeError("no etcd: put it on PATH or set URSA_ETCD")
         with (self.directory / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(self._command(binary), stdout=log, stderr=log)
         if wait_s:
-            self._wait_healthy(wait_s)
+            self.wait_healthy(wait_s)
         return self
 
     def kill(self) -> None:
@@ -113,16 +125,15 @@ class EtcdProcess:
 
     def _command(self, binary: str) -> list[str]:
         client = f"http://127.0.0.1:{self.client_port}"
-        peer = f"http://127.0.0.1:{self.peer_port}"
         return [
             binary,
-            "--name=test",
+            f"--name={self.name}",
             f"--data-dir={self.directory / 'data'}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=test={peer}",
+            f"--listen-peer-urls={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
+            f"--initial-cluster={self.initial_cluster}",
             f"--max-txn-ops={self._max_txn_ops}",
             "--log-level=error",
             "--logger=zap",
@@ -145,7 +156,7 @@ class EtcdProcess:
             self._process.wait()
         self._process = None
 
-    def _wait_healthy(self, wait_s: float) -> None:
+    def wait_healthy(self, wait_s: float = 20.0) -> None:
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             if not self.running:
@@ -167,10 +178,28 @@ class EtcdProcess:
 
 
 @contextlib.contextmanager
-def running_etcd(**options: int) -> Iterator[EtcdProcess]:
-    """``with running_etcd() as etcd:`` – started, and gone without a trace afterwards."""
-    process = EtcdProcess(**options)  # type: ignore[arg-type]
+def running_etcd(**options: Any) -> Iterator[EtcdProcess]:
+    """``with running_etcd() as etcd:`` – started, and gone without a trace afterwards. Options: ``EtcdProcess``'s."""
+    process = EtcdProcess(**options)
     try:
         yield process.start()
     finally:
         process.remove()
+
+
+@contextlib.contextmanager
+def running_cluster(members: int = 3, **options: Any) -> Iterator[list[EtcdProcess]]:
+    """Members of one cluster, all healthy at first, with an election in well under a second."""
+    hasty = ("--heartbeat-interval=50", "--election-timeout=500", "--initial-cluster-token=" + os.urandom(4).hex())
+    processes = [EtcdProcess(name=f"m{number}", extra=hasty, **options) for number in range(members)]
+    together = ",".join(process.initial_cluster for process in processes)
+    try:
+        for process in processes:
+            process.initial_cluster = together
+            process.start(wait_s=0)
+        for process in processes:
+            process.wait_healthy()
+        yield processes
+    finally:
+        for process in processes:
+            process.remove()

@@ -12,7 +12,7 @@ from services.base.rand import Rand
 from services.storage.errors import Expired, StorageError
 from services.storage.etcd.compaction import Compaction
 from services.storage.interface import ListQuery, Record, WatchQuery, Write
-from services.storage.testing.world import Seen, attributes_of, next_batch, next_events, pod, seen
+from services.storage.testing.world import Seen, next_batch, next_events, pod, seen
 from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, key, store_of
 from tests.support.etcd import EtcdProcess, free_port
 from tests.support.tcp_proxy import TcpProxy
@@ -57,31 +57,6 @@ async def test_any_age_is_served_while_etcd_is_down(etcd: EtcdProcess) -> None:
         assert list((await cached.list(ListQuery(PREFIX, EVERYTHING, 0))).records) == [record]
         with pytest.raises(StorageError):
             await cached.list(ListQuery(PREFIX, EVERYTHING))
-
-
-async def test_a_most_recent_list_sees_what_another_server_wrote(etcd: EtcdProcess) -> None:
-    async with store_of(etcd.endpoint) as mine, store_of(etcd.endpoint) as theirs, cached_over(mine) as cached:
-        for number in range(30):
-            record = await theirs.write(Write(key(f"p{number:02}"), pod("p"), 0))
-            assert record is not None
-            page = await cached.list(ListQuery(PREFIX, EVERYTHING))
-            assert page.revision >= record.revision
-            assert len(page.records) == number + 1
-
-
-async def test_a_most_recent_list_in_a_quiet_collection_uses_one_shared_marker(etcd: EtcdProcess) -> None:
-    async with backend_of(etcd.endpoint) as backend:
-        await backend.wait_ready()
-        assert not backend.progress_trusted  # 3.4.23: the marker is what is tested here
-        other = backend.store("/ursa/nodes/", attributes_of)
-        async with cached_over(backend.store(PREFIX, attributes_of)) as cached:
-            noise = await other.write(Write("/ursa/nodes/n", pod("n"), 0))
-            assert noise is not None
-            pages = await asyncio.gather(*(cached.list(ListQuery(PREFIX, EVERYTHING)) for _ in range(50)))
-            assert all(page.revision >= noise.revision and not page.records for page in pages)
-            after = await other.current_revision()
-            assert after - noise.revision <= 3  # not one marker per reader
-            assert cached.count(PREFIX) == 0
 
 
 async def test_a_backlog_arrives_whole_after_a_cut(etcd: EtcdProcess) -> None:
