@@ -38,7 +38,7 @@ async def n_of_the_past_gives_the_present(history: History) -> None:
 
 async def what_is_missing_is_not_found(history: History) -> None:
     for version in (None, 0, history.latest):
-        error = await refused(history.subject.get("a2", version))
+        error = await refused(history.subject.get(history.missing, version))
         assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "NotFound")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,16 +129,13 @@ class Subject:
     async def get(self, name: str, resource_version: int | None = None) -> Any:
         return await self.client.get(self.prefix + name, resource_version=resource_version, **self.place)
 
-    async def delete(self, name: str) -> int:
-        """Delete and have it gone; a revision at or after that."""
+    @property
+    def ends_at_once(self) -> bool:
+        """A deleted object is gone at once; namespaces and tenants are emptied first, which takes seconds."""
+        return self.kind not in (kinds.NAMESPACES, kinds.TENANTS)
+
+    async def delete(self, name: str) -> None:
         await self.client.delete(self.prefix + name, grace_period_seconds=0, **self.place)
-        async with asyncio.timeout(15):
-            while True:
-                # A tenant and a namespace are emptied first.
-                listing = await self.list(label_selector=self.selector)
-                if self.prefix + name not in [item.metadata.name for item in listing.items]:
-                    return listing.resource_version
-                await asyncio.sleep(0.05)
 
     async def list(self, **query: Any) -> Listing[Any]:
         return await self.client.list(**{**self.place, **query})
@@ -169,14 +166,20 @@ class Subject:
 
 @dataclass
 class History:
-    """Six objects, then a1 relabelled, a2 deleted (where that is quick), b0 created; and what each RV saw."""
+    """Six objects (``before``, at RV ``created``), then a1 relabelled (``updated_at``), a2 deleted (where that is
+    quick), and at ``latest`` b0 created (``now``)."""
 
     subject: Subject
-    created: int  # RV at which exactly NAMES existed
+    created: int
     latest: int
     before: list[str]
     now: list[str]
     updated_at: int
+
+    @property
+    def missing(self) -> str:
+        """A name that holds nothing, deleted if it may be."""
+        return "a2" if self.subject.ends_at_once else "c0"
 
 
 async def history_of(servers: Servers, kind: Kind) -> History:
@@ -187,14 +190,13 @@ async def history_of(servers: Servers, kind: Kind) -> History:
         last: Any = None
         for number, name in enumerate(NAMES):
             last = await subject.create(name, parity="even" if number % 2 == 0 else "odd")
-        created = max(last.metadata.resource_version, (await subject.list()).resource_version)
-        if kind is kinds.TENANTS:
-            # The default namespaces have revisions of their own; the list's is the position to return to.
-            created = (await subject.list()).resource_version
+        created = last.metadata.resource_version
         updated = await subject.relabel("a1", touched="yes")
-        await subject.delete("a2")
+        now = [*NAMES, "b0"]
+        if subject.ends_at_once:
+            await subject.delete("a2")
+            now.remove("a2")
         newest = await subject.create("b0", parity="even")
-        now = sorted({*NAMES, "b0"} - {"a2"})
         known = History(
             subject, created, newest.metadata.resource_version, list(NAMES), now, updated.metadata.resource_version
         )
@@ -360,6 +362,3 @@ async def servers_of(mode: str, tenant_etcd: EtcdProcess, resource_etcd: EtcdPro
     tenant = small(tenant_partition_config(tenant_etcd.endpoint, port(), resource.listen))
     async with running(resource) as rp, running(tenant) as tp:
         yield Servers(mode, tp, rp, tenant_etcd, resource_etcd)
-
-
-Check = Callable[[Servers, Kind], Any]
