@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import typer
 
@@ -73,6 +74,117 @@ def density(
     finish(lambda: driver.run(parameters, progress), output)
 
 
+QuickOption = Annotated[bool, typer.Option("--quick", help="At most a minute; smaller, so less steady.")]
+
+
+@app.command()
+def storage(
+    quick: QuickOption = False,
+    creates: Annotated[int | None, typer.Option(min=1, help="Unary creates.", show_default=False)] = None,
+    batch_creates: Annotated[int | None, typer.Option(min=1, help="Creates in batches.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=1000, help="Pods a batch.", show_default=False)] = None,
+    in_flight: Annotated[int | None, typer.Option(min=1, help="Unary calls at a time.", show_default=False)] = None,
+    pod_bytes: Annotated[int | None, typer.Option(min=1, help="Stored size of a pod.", show_default=False)] = None,
+    puts: Annotated[int | None, typer.Option(min=1, help="Single etcd puts.", show_default=False)] = None,
+    echoes: Annotated[int | None, typer.Option(min=1, help="Calls of the echo server.", show_default=False)] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write pods one by one and in batches, beside raw etcd puts and a bare echo server, with the same client."""
+    from services.bench import storage as driver
+
+    parameters = _chosen(
+        driver.StorageParameters(),
+        quick,
+        creates=creates,
+        batch_creates=batch_creates,
+        batch_size=batch_size,
+        in_flight=in_flight,
+        pod_bytes=pod_bytes,
+        puts=puts,
+        echoes=echoes,
+    )
+    finish(lambda: driver.run(parameters, progress), output)
+
+
+@app.command()
+def watch(
+    quick: QuickOption = False,
+    watchers: Annotated[
+        int | None, typer.Option(min=2, help="Watchers in the large phases.", show_default=False)
+    ] = None,
+    creates: Annotated[int | None, typer.Option(min=1, help="Pods a throughput phase.", show_default=False)] = None,
+    rate: Annotated[float | None, typer.Option(min=1, help="Writes/s for latency.", show_default=False)] = None,
+    latency_seconds: Annotated[
+        float | None, typer.Option(min=0.5, help="Of each latency phase.", show_default=False)
+    ] = None,
+    node_watches: Annotated[int | None, typer.Option(min=1, help="Watches of a node name.", show_default=False)] = None,
+    node_events: Annotated[int | None, typer.Option(min=1, help="Pods for those.", show_default=False)] = None,
+    idle_watches: Annotated[
+        int | None, typer.Option(min=1, help="Watches that see nothing.", show_default=False)
+    ] = None,
+    idle_seconds: Annotated[float | None, typer.Option(min=1, help="For how long.", show_default=False)] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Deliver events to a thousand watchers: how many a second, how late, and what an idle watch costs."""
+    from services.bench import watch as driver
+
+    parameters = _chosen(
+        driver.WatchParameters(),
+        quick,
+        watchers=watchers,
+        creates=creates,
+        writes_per_second=rate,
+        latency_seconds=latency_seconds,
+        node_watches=node_watches,
+        node_events=node_events,
+        idle_watches=idle_watches,
+        idle_seconds=idle_seconds,
+    )
+    finish(lambda: driver.run(parameters, progress), output)
+
+
+@app.command("list")
+def list_(
+    quick: QuickOption = False,
+    pods: Annotated[int | None, typer.Option(min=1, help="Pods in the partition.", show_default=False)] = None,
+    pod_bytes: Annotated[int | None, typer.Option(min=1, help="Stored size of a pod.", show_default=False)] = None,
+    lists: Annotated[int | None, typer.Option(min=1, help="Single lists in a row.", show_default=False)] = None,
+    at_once: Annotated[int | None, typer.Option(min=1, max=16, help="Lists together.", show_default=False)] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How often that.", show_default=False)] = None,
+    restarts: Annotated[int | None, typer.Option(min=1, help="Kills of the server.", show_default=False)] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List a hundred thousand pods, once and eight times at once; what they weigh; a restart under them."""
+    from services.bench import listing as driver
+
+    parameters = _chosen(
+        driver.ListParameters(),
+        quick,
+        pods=pods,
+        pod_bytes=pod_bytes,
+        lists=lists,
+        at_once=at_once,
+        rounds=rounds,
+        restarts=restarts,
+    )
+    finish(lambda: driver.run(parameters, progress), output)
+
+
+class _Parameters(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def quick(self) -> Self: ...
+
+
+P = TypeVar("P", bound=_Parameters)
+
+
+def _chosen(full: P, quick: bool, **asked: float | None) -> P:
+    """``full`` or its quick form, with what was asked for (None: not given) in its place."""
+    base = full.quick() if quick else full
+    return dataclasses.replace(base, **{name: value for name, value in asked.items() if value is not None})
+
+
 def progress(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
@@ -82,12 +194,13 @@ def finish(work: Callable[[], Coroutine[Any, Any, Report]], output: Output) -> N
     import uvloop
 
     from services.bench.cluster import ClusterFailed
+    from services.bench.http2 import CallFailed
     from services.rpc.status import StatusError
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(work())
-    except (ClusterFailed, StatusError) as failure:
+    except (ClusterFailed, CallFailed, StatusError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         raise typer.Exit(1) from failure
     if output is Output.JSON:
@@ -103,16 +216,28 @@ def _print_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from services.bench.targets import target_of
+
     document = report.to_json()
     table = Table(title=f"ursa bench {report.benchmark}", title_justify="left")
-    table.add_column("figure")
+    table.add_column("figure", no_wrap=True)
     for column in ("value", "reference", "ratio"):
         table.add_column(column, justify="right")
     table.add_column("unit")
+    targets = {name: target_of(name, figure.reference) for name, figure in report.figures.items()}
+    if any(targets.values()):
+        for column in ("must", "aim", "reached"):
+            table.add_column(column, justify="right")
     for name, figure in document["figures"].items():
-        cells = [f"{figure[key]:,.4g}" if key in figure else "" for key in ("value", "reference", "ratio")]
-        table.add_row(name, *cells, figure["unit"])
+        cells = [_number(figure[key]) if figure.get(key) is not None else "" for key in ("value", "reference", "ratio")]
+        target = targets[name]
+        bounds = [_number(target.must), _number(target.aim), target.verdict(figure["value"])] if target else []
+        table.add_row(name, *cells, figure["unit"], *bounds)
     console = Console()
     console.print(table)
     machine = document["machine"]
     console.print(f"commit {document['commit']}; {machine['cpus']} CPUs, {machine['cpu_model']}", highlight=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
