@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status clean test lint generate constraints compose-up compose-down test-compose venv dev python-check
+.PHONY: help up down status clean test lint robustness generate constraints compose-up compose-down test-compose venv dev python-check
 
 help: ## what can be made
 	@echo "usage: make TARGET [ARGS='...']"; echo
@@ -31,6 +31,9 @@ clean: ## end the cluster and remove its data (.ursa)
 
 test: dev lint ## everything the tests need, then every check and test
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+robustness: dev ## real processes under random faults, judged by guarantee; SEED=7 MINUTES=5
+	$(BIN)/python -m tests.robustness $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),2)
 
 lint: dev ## style, format, types, layers, generated code
 	$(BIN)/ruff check .

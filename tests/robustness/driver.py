@@ -32,11 +32,11 @@ _REST_S_MAX = 45.0
 class Load:
     """``pause_s``: mean pause of a writer or reader between two calls. ``fault_pause_s``: between two faults."""
 
-    writers: int = 6
+    writers: int = 8
     readers: int = 4
     watchers: int = 24
     followers: int = 6
-    pause_s: float = 0.08
+    pause_s: float = 0.06
     fault_pause_s: tuple[float, float] = (0.5, 4.0)
 
 
