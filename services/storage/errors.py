@@ -6,10 +6,12 @@ StorageError
 ├── PreconditionFailed     the key changed since the caller read it; carries the current record
 ├── InvalidQuery           the query contradicts itself; names the field
 ├── Expired                the revision is older than the oldest kept (compacted, or below the window)
+│   └── HistoryReplaced    the store was restored from a backup: what was read before may never have happened
 ├── ResourceVersionTooLarge the revision is ahead of the store; try again shortly
 ├── TooLarge               one item exceeds the size limit
 ├── QueueFull              a bounded queue is full; try again after ``retry_after_s``
 ├── Unavailable            the back end cannot be reached or the cache is initialising; nothing was written
+│   ├── StorageFull        the store has no space left: only deletions are taken
 │   └── LeaseNotFound      the etcd lease that was to own the key is gone: try again with a new one
 ├── OutcomeUnknown         a write may or may not have happened, and re-reading could not tell
 └── SlowWatcher            a watch fell out of the window; resume at ``resume_revision``
@@ -66,6 +68,16 @@ class Expired(StorageError):
         self.continue_key = continue_key
 
 
+class HistoryReplaced(Expired):
+    """Every position before this moment is void, whatever its number."""
+
+    def __str__(self) -> str:
+        return (
+            f"the store's history was replaced (restored from a backup): revision {self.revision} is not what it was; "
+            "list again"
+        )
+
+
 class ResourceVersionTooLarge(StorageError):
     def __init__(self, revision: int, current: int) -> None:
         super().__init__(f"revision {revision} is ahead of the current revision {current}")
@@ -92,6 +104,11 @@ class Unavailable(StorageError):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StorageFull(Unavailable):
+    def __init__(self, message: str) -> None:
+        super().__init__(f"no space left: {message}; only deletions are taken", retry_after_s=10.0)
 
 
 class LeaseNotFound(Unavailable):

@@ -45,10 +45,15 @@ class EventType(enum.IntEnum):
 
 
 class Lane(enum.IntEnum):
-    """Which queue a write waits in. Heartbeats, elections, claims and binds go before everything else."""
+    """Which queue a write waits in. Heartbeats, elections, claims and binds go before everything else.
+
+    HEARTBEAT, for renewals alone: they may gather for up to a second first, so that thousands of nodes share few
+    transactions; they are acknowledged when stored, as any write.
+    """
 
     SYSTEM = 0
     WORKLOAD = 1
+    HEARTBEAT = 2
 
 
 class Match(enum.Enum):

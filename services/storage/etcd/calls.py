@@ -23,9 +23,16 @@ class Calls:
         self._maintenance = rpc.MaintenanceStub(channel)
         self._cluster = rpc.ClusterStub(channel)
         self._watch = rpc.WatchStub(channel)
+        self._send_transaction: Callable[..., Awaitable[Any]] = channel.unary_unary(
+            "/etcdserverpb.KV/Txn", request_serializer=None, response_deserializer=rpc.TxnResponse.FromString
+        )
 
     async def transaction(self, request: Any) -> Any:
         return await self._call("txn", self._kv.Txn, request)
+
+    async def send_transaction(self, request: bytes) -> Any:
+        """A ``TxnRequest`` in wire form (``frames``)."""
+        return await self._call("txn", self._send_transaction, request)
 
     async def range(self, request: Any) -> Any:
         return await self._call("range", self._kv.Range, request)

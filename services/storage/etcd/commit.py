@@ -23,6 +23,7 @@ from services.storage.errors import (
     LeaseNotFound,
     OutcomeUnknown,
     StorageError,
+    StorageFull,
     TooLarge,
     Unavailable,
 )
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 # Of a transaction's operations, one is the session's own and one level is for what is inside the nested ones.
 _OWN_OPERATIONS = 2
 _BUSY_PAUSE_S = 0.05
+_OVERDUE_S = 0.25
 
 
 class Committer:
@@ -52,12 +54,13 @@ class Committer:
         self._rand = rand
         self._lanes = Lanes(config.queue_items_max)
         self._items_max = max(1, config.max_txn_ops - _OWN_OPERATIONS)
+        self._sent: list[Sequence[Pending]] = []
         self._down_since_s: float | None = None
 
     async def submit(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
         """Outcomes in order. The writes have been checked. Raises ``QueueFull``, ``Unavailable``."""
         self._check_up()
-        self._lanes.check_room(len(writes))
+        self._lanes.check_room(writes)
         outcomes = Outcomes(len(writes))
         deadline_s = self._clock.monotonic() + self._config.request_timeout_s
         for index, write in enumerate(writes):
@@ -70,9 +73,29 @@ class Committer:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(self._config.transactions_in_flight_max):
                     tasks.create_task(self._line(), name=f"group-commit-{number}")
+                tasks.create_task(self._ripen(), name="group-commit-heartbeats")
+                tasks.create_task(self._answer_overdue(), name="group-commit-overdue")
         finally:
             for pending in self._lanes.drain():
                 pending.settle(Unavailable("the server is stopping"))
+
+    async def _ripen(self) -> None:
+        while True:
+            await self._lanes.gathering.wait()
+            await self._clock.sleep(self._config.lease_gather_s)
+            self._lanes.ripen()
+
+    async def _answer_overdue(self) -> None:
+        """Nobody waits for longer than was promised, whatever etcd's calls wait for."""
+        sent_for_s = self._config.outcome_timeout_s - self._config.request_timeout_s
+        while True:
+            await self._lanes.occupied.wait()
+            await self._clock.sleep(_OVERDUE_S)
+            self._expire()
+            now_s = self._clock.monotonic()
+            for pending in [pending for batch in self._sent for pending in batch]:
+                if pending.deadline_s + sent_for_s <= now_s:
+                    pending.settle(OutcomeUnknown(pending.write.key, "etcd has not answered"))
 
     # -- one line of transactions
 
@@ -105,21 +128,27 @@ class Committer:
         return session.is_open
 
     async def _commit_all(self, session: Session, batch: Sequence[Pending]) -> None:
+        self._sent.append(batch)
         try:
             await self._commit(session, batch)
         except asyncio.CancelledError:
             for pending in batch:
                 pending.settle(OutcomeUnknown(pending.write.key, "the server is stopping"))
             raise
+        finally:
+            self._sent.remove(batch)
 
-    async def _commit(self, session: Session, batch: Sequence[Pending]) -> None:
+    async def _commit(self, session: Session, batch: Sequence[Pending], *, sparing: bool = False) -> None:
+        """``sparing``: deletions only, in a form that etcd takes even without space."""
         metrics.BATCH_ITEMS.observe(len(batch))
         try:
-            response = await session.apply([operation(pending) for pending in batch])
+            response = await session.apply(map(operation, batch), sparing=sparing)
         except grpc.aio.AioRpcError as failure:
             refusal = refusal_of(failure)
             if refusal is None:
                 await self._find_out(session, batch, failure)
+            elif refusal is Refusal.NO_SPACE and not sparing:
+                await self._without_space(session, batch, failure)
             else:
                 await self._refused(session, batch, refusal, failure)
             return
@@ -128,9 +157,16 @@ class Committer:
             self._retry(batch)
             return
         self._down_since_s = None
-        for pending, answer in zip(batch, response.responses[1:], strict=True):
+        revision = response.header.revision
+        answers = iter(response.responses)
+        next(answers)  # the session's own
+        for pending, answer in zip(batch, answers, strict=True):
             nested = answer.response_txn
-            self._conclude(pending, nested.succeeded, _current(nested), response.header.revision)
+            value = pending.write.value
+            if nested.succeeded and value is not None:
+                self._settle(pending, Record(pending.write.key, value, revision))
+            else:
+                self._conclude(pending, nested.succeeded, _current(nested), revision)
 
     # -- refused: nothing was applied
 
@@ -149,6 +185,15 @@ class Committer:
         else:
             await self._halve(session, batch, refusal)
 
+    async def _without_space(self, session: Session, batch: Sequence[Pending], failure: grpc.aio.AioRpcError) -> None:
+        """Puts are refused; deletions go once more by themselves: they are what makes space."""
+        for pending in batch:
+            if pending.write.value is not None:
+                self._settle(pending, self._refusal_error(pending.write, Refusal.NO_SPACE, failure))
+        deletions = [pending for pending in batch if pending.write.value is None]
+        if deletions:
+            await self._commit(session, deletions, sparing=True)
+
     async def _halve(self, session: Session, batch: Sequence[Pending], refusal: Refusal) -> None:
         middle = (len(batch) + 1) // 2
         if refusal is Refusal.TOO_MANY_OPERATIONS and middle < self._items_max:
@@ -163,12 +208,14 @@ class Committer:
     # -- unanswered
 
     async def _find_out(self, session: Session, batch: Sequence[Pending], cause: grpc.aio.AioRpcError) -> None:
-        """The batch may have been applied, may yet be, or may not: ask until etcd tells, or time is over."""
+        """The batch may have been applied, may yet be, or may not: ask until etcd tells.
+
+        Who waits for too long is answered meanwhile (``_answer_overdue``); the keys stay taken until it is known.
+        """
         self._note_down(cause)
         backoff = Backoff(self._rand, initial_s=0.05, maximum_s=0.5)
-        deadline_s = self._clock.monotonic() + self._config.outcome_timeout_s
         applied_at: int | None = None
-        while self._clock.monotonic() < deadline_s:
+        while True:
             try:
                 if applied_at is None:
                     fate, revision = await session.find_out()
@@ -183,8 +230,8 @@ class Committer:
                 await self._read_outcomes(batch, applied_at)
                 return
             except grpc.aio.AioRpcError as failure:
-                if failure.code() is grpc.StatusCode.OUT_OF_RANGE:
-                    break  # compacted meanwhile
+                if failure.code() is grpc.StatusCode.OUT_OF_RANGE or refusal_of(failure) is Refusal.INVALID:
+                    break  # compacted meanwhile, or not to be asked at all
                 self._note_down(failure)
             await self._pause(backoff)
         session.close()
@@ -224,14 +271,17 @@ class Committer:
             case Refusal.LEASE_NOT_FOUND:
                 return LeaseNotFound(write.key, write.lease_id)
             case Refusal.NO_SPACE:
-                return Unavailable(f"etcd refuses writes: {text}")
+                return StorageFull(text)
             case _:
                 return InvalidQuery("key", f"etcd refuses the write: {text}")
 
     def _retry(self, batch: Sequence[Pending]) -> None:
         """Nothing of the batch was applied: send it again if its time is not over."""
         for pending in reversed(batch):
-            self._lanes.retry(pending)
+            if pending.settled:
+                self._lanes.release(pending)  # it was answered as unknown, and has come to nothing
+            else:
+                self._lanes.retry(pending)
         self._expire()
 
     def _expire(self) -> None:

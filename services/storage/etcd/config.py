@@ -13,7 +13,10 @@ class EtcdConfig:
     ``transactions_in_flight_max``: group commits under way at a time; writes of one key keep their order. One was the
     fastest for many small writers (two made smaller batches: 20 % fewer writes/s); more help over a slow network.
     ``queue_items_max``: writes that may wait; beyond them ``QueueFull``.
-    ``outcome_timeout_s``: how long an unanswered write is looked into before it is answered ``OutcomeUnknown``.
+    ``request_timeout_s``: for one call, and for a write that could not be sent (``Unavailable``).
+    ``outcome_timeout_s``: a write that was sent and not answered is answered ``OutcomeUnknown`` this long after it was
+    made, so that a client with a deadline of 10 s learns it; what became of it is looked into all the same.
+    ``lease_gather_s``: how long writes of ``Lane.HEARTBEAT`` may gather before they go together.
     ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
     that share this etcd; 0 turns that off.
     ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set.
@@ -21,12 +24,13 @@ class EtcdConfig:
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     request_timeout_s: float = 5.0
-    outcome_timeout_s: float = 15.0
+    outcome_timeout_s: float = 9.0
     max_txn_ops: int = 128
     transactions_in_flight_max: int = 1
     batch_bytes_max: int = 1 << 20
     value_bytes_max: int = 1 << 20
     queue_items_max: int = 50_000
+    lease_gather_s: float = 1.0
     compaction_interval_s: float = 300.0
     ca_file: str = ""
     cert_file: str = ""

@@ -1,4 +1,4 @@
-"""The queue before group commit: two lanes, bounded, at most one write per key under way. Pure: no I/O, no clock."""
+"""The queue before group commit: three lanes, bounded, at most one write per key under way. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from services.storage.errors import QueueFull, StorageError
 from services.storage.interface import Lane, Record, Write
 
 _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or three times) and value
+_HEARTBEATS_MAX = 512  # in one transaction
 
 
 class Outcomes:
@@ -29,7 +30,7 @@ class Outcomes:
     @property
     def abandoned(self) -> bool:
         """Nobody waits for them any more."""
-        return self.done.cancelled()
+        return self.done.done()
 
 
 class Pending:
@@ -56,88 +57,130 @@ class Pending:
 
 
 class Lanes:
-    """SYSTEM before WORKLOAD, each first come, first served.
+    """SYSTEM before HEARTBEAT before WORKLOAD, each first come, first served.
 
     A write whose key is queued or in flight waits behind that one, so that writes of a key take effect in order and
-    never meet in one transaction (etcd refuses a key that occurs twice).
+    never meet in one transaction (etcd refuses a key that occurs twice). Heartbeats gather until ``ripen``.
     """
 
     def __init__(self, items_max: int) -> None:
         self._items_max = items_max
-        self._lanes: dict[Lane, deque[Pending]] = {lane: deque() for lane in Lane}
-        self._behind: dict[bytes, deque[Pending]] = {}
-        self.count = 0
-        self.filled = asyncio.Event()
+        self._system: deque[Pending] = deque()
+        self._heartbeats: deque[Pending] = deque()
+        self._workload: deque[Pending] = deque()
+        self._gathered: deque[Pending] = deque()
+        self._queues = {Lane.SYSTEM: self._system, Lane.WORKLOAD: self._workload, Lane.HEARTBEAT: self._gathered}
+        # Keys queued or in flight; None as long as nobody waits behind.
+        self._behind: dict[bytes, deque[Pending] | None] = {}
+        self._counts = dict.fromkeys(Lane, 0)
+        self.filled = asyncio.Event()  # something may be taken
+        self.gathering = asyncio.Event()  # heartbeats wait for ``ripen``
+        self.occupied = asyncio.Event()  # something is queued or in flight
 
-    def check_room(self, count: int) -> None:
-        """Raises ``QueueFull``."""
-        if self.count + count > self._items_max:
-            raise QueueFull("the commit queue")
+    @property
+    def count(self) -> int:
+        """Writes that are queued or in flight."""
+        return sum(self._counts.values())
+
+    def check_room(self, writes: Sequence[Write]) -> None:
+        """Each lane has room of its own: a storm of creates leaves place for binds. Raises ``QueueFull``."""
+        if len(writes) + max(self._counts.values()) <= self._items_max:
+            return
+        for lane, count in self._counts.items():
+            wanted = sum(write.lane is lane for write in writes)
+            if wanted and count + wanted > self._items_max:
+                raise QueueFull("the commit queue")
 
     def push(self, pending: Pending) -> None:
-        self.count += 1
-        behind = self._behind.get(pending.key)
-        if behind is not None:
+        lane = pending.write.lane
+        self._counts[lane] += 1
+        self.occupied.set()
+        key = pending.key
+        if key in self._behind:
+            behind = self._behind[key]
+            if behind is None:
+                behind = self._behind[key] = deque()
             behind.append(pending)
             return
-        self._behind[pending.key] = deque()
-        self._lanes[pending.write.lane].append(pending)
-        self.filled.set()
+        self._behind[key] = None
+        self._queues[lane].append(pending)
+        self._note_filled(lane)
+
+    def ripen(self) -> None:
+        """The heartbeats that have gathered may go."""
+        self._heartbeats.extend(self._gathered)
+        self._gathered.clear()
+        self.gathering.clear()
+        if self._heartbeats:
+            self.filled.set()
 
     def take(self, items_max: int, bytes_max: int) -> list[Pending]:
         """The next batch: whatever has queued up, within the limits (but at least one)."""
         batch: list[Pending] = []
-        size = 0
-        for lane in Lane:
-            queue = self._lanes[lane]
-            while queue and len(batch) < items_max:
-                size += queue[0].size_bytes
-                if batch and size > bytes_max:
-                    return batch
-                pending = queue.popleft()
-                if pending.outcomes.abandoned:
-                    size -= pending.size_bytes
-                    self.release(pending)
-                    continue
-                batch.append(pending)
-        self._note_empty()
+        size = self._take(self._system, batch, 0, items_max, bytes_max)
+        # Few enough that a bind which comes next does not wait for a whole data centre's heartbeats.
+        size = self._take(self._heartbeats, batch, size, min(items_max, len(batch) + _HEARTBEATS_MAX), bytes_max)
+        self._take(self._workload, batch, size, items_max, bytes_max)
+        if not (self._system or self._heartbeats or self._workload):
+            self.filled.clear()
         return batch
+
+    def _take(self, queue: deque[Pending], batch: list[Pending], size: int, items_max: int, bytes_max: int) -> int:
+        while queue and len(batch) < items_max:
+            pending = queue[0]
+            if pending.settled or pending.outcomes.abandoned:
+                self.release(queue.popleft())
+                continue
+            if batch and size + pending.size_bytes > bytes_max:
+                break
+            size += pending.size_bytes
+            batch.append(queue.popleft())
+        return size
 
     def retry(self, pending: Pending) -> None:
         """Put back what was taken, before everything else in its lane."""
-        self._lanes[pending.write.lane].appendleft(pending)
+        lane = pending.write.lane
+        (self._heartbeats if lane is Lane.HEARTBEAT else self._queues[lane]).appendleft(pending)
         self.filled.set()
 
     def release(self, pending: Pending) -> None:
         """``pending`` is done with: the next write of its key may go."""
-        self.count -= 1
+        self._counts[pending.write.lane] -= 1
         behind = self._behind[pending.key]
-        if not behind:
-            del self._behind[pending.key]
+        if behind:
+            following = behind.popleft()
+            self._queues[following.write.lane].appendleft(following)
+            self._note_filled(following.write.lane)
             return
-        self._lanes[behind[0].write.lane].appendleft(behind.popleft())
-        self.filled.set()
+        del self._behind[pending.key]
+        if not self._behind:
+            self.occupied.clear()
 
     def expire(self, now_s: float, failure: StorageError) -> None:
         """Answer writes that were never sent and whose time is over."""
-        for queue in self._lanes.values():
+        for queue in (self._system, self._heartbeats, self._workload, self._gathered):
             while queue and queue[0].deadline_s <= now_s:
                 pending = queue.popleft()
                 pending.settle(failure)
                 self.release(pending)
-        self._note_empty()
+        for behind in filter(None, self._behind.values()):
+            for pending in behind:
+                if pending.deadline_s <= now_s:
+                    pending.settle(failure)  # it leaves the queue when it would be taken
+        if not (self._system or self._heartbeats or self._workload):
+            self.filled.clear()
 
     def drain(self) -> Sequence[Pending]:
         """Everything that waits; the queue is empty afterwards."""
-        found = [pending for queue in self._lanes.values() for pending in queue]
-        found += [pending for behind in self._behind.values() for pending in behind]
-        for queue in self._lanes.values():
+        queues = (self._system, self._heartbeats, self._workload, self._gathered, *filter(None, self._behind.values()))
+        found = [pending for queue in queues for pending in queue]
+        for queue in queues:
             queue.clear()
         self._behind.clear()
-        self.count = 0
-        self._note_empty()
+        self._counts = dict.fromkeys(Lane, 0)
+        for event in (self.filled, self.gathering, self.occupied):
+            event.clear()
         return found
 
-    def _note_empty(self) -> None:
-        if not any(self._lanes.values()):
-            self.filled.clear()
+    def _note_filled(self, lane: Lane) -> None:
+        (self.gathering if lane is Lane.HEARTBEAT else self.filled).set()

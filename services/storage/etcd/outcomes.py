@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed
-from services.storage.etcd import requests
+from services.storage.etcd import frames
 from services.storage.etcd.lanes import Pending
 from services.storage.interface import Record
 
@@ -18,15 +18,12 @@ class TryAgain(Exception):
         self.revision = revision
 
 
-def operation(pending: Pending) -> Any:
-    """The nested transaction of one write."""
+def operation(pending: Pending) -> bytes:
+    """The nested transaction of one write, framed."""
     write = pending.write
-    if write.value is not None:
-        then = [requests.put(pending.key, write.value, write.lease_id)]
-    else:
-        # Deleting what is supposed to be absent writes nothing: it only asks what the key holds.
-        then = [requests.delete(pending.key)] if pending.expected else []
-    return requests.conditional(pending.key, pending.expected, then)
+    if write.value is None:
+        return frames.conditional_delete(pending.key, pending.expected)
+    return frames.conditional_put(pending.key, pending.expected, write.value, write.lease_id)
 
 
 def record_of(kv: Any) -> Record:

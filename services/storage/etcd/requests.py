@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from aetcd import rpc
-
-
-def compare_revision(key: bytes, revision: int) -> Any:
-    """The key's last write was ``revision``; 0: it does not exist."""
-    return rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=revision)
 
 
 def put(key: bytes, value: bytes, lease_id: int = 0) -> Any:
     return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease_id))
 
 
-def delete(key: bytes) -> Any:
-    return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-
-
 def read(key: bytes, revision: int = 0) -> Any:
     return rpc.RequestOp(request_range=rpc.RangeRequest(key=key, revision=revision))
-
-
-def conditional(key: bytes, revision: int, then: Sequence[Any]) -> Any:
-    """``then`` if the key's last write was ``revision``; else its current record, in the same step."""
-    transaction = rpc.TxnRequest(compare=[compare_revision(key, revision)], success=then, failure=[read(key)])
-    return rpc.RequestOp(request_txn=transaction)
 
 
 def range_of(

@@ -4,20 +4,26 @@ Every batch also writes the session's own key, on condition that the previous ba
 So after a timeout or a lost connection one look tells: the key carries the batch's tag → the batch was applied, at
 that revision. It does not → a *fence* (a conditional write of the same key) makes sure that the batch can never be
 applied late, and it may be sent again. Nothing has to be guessed from the objects themselves.
+
+A database that is full refuses every transaction that puts something. etcd counts the puts on a transaction's own
+level: what must work on a full database too (fences, batches of deletions) marks the key one level below.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
+import grpc
 from aetcd import rpc
 
 from services.base.clock import Clock
 from services.base.rand import Rand
-from services.storage.etcd import requests
+from services.storage.etcd import frames
 from services.storage.etcd.calls import Calls
+from services.storage.etcd.failures import Refusal, refusal_of
 
 PREFIX = "/ursa.commit/"
 LEASE_TTL_S = 3600
@@ -53,9 +59,10 @@ class Session:
         """Begin under a new key; the old one is left to its lease. Raises ``grpc.aio.AioRpcError``."""
         self._revision = 0
         self._key = f"{PREFIX}{self._rand.hexadecimal(24)}".encode()
+        self._lease_id = 0
         await self._grant()
-        transaction = rpc.TxnRequest(compare=[requests.compare_revision(self._key, 0)], success=[self._mark(b"open")])
-        response = await self._calls.transaction(transaction)
+        mark = _sparing(self._mark(b"open", self._lease_id))
+        response = await self._send(frames.compare_revision(self._key, 0), (mark,))
         self._revision = response.header.revision if response.succeeded else 0
 
     def close(self) -> None:
@@ -71,16 +78,14 @@ class Session:
         if self._clock.monotonic() - self._lease_granted_s > _LEASE_FRESH_S:
             await self._grant()
 
-    async def apply(self, operations: Sequence[Any]) -> Any | None:
-        """Send one batch; the responses of ``operations`` follow the session's own. None: the session's key is lost,
-        and nothing was applied. Raises ``AioRpcError``.
+    async def apply(self, operations: Iterable[bytes], *, sparing: bool = False) -> Any | None:
+        """Send one batch of framed operations; their responses follow the session's own. ``sparing``: they put
+        nothing. None: the session's key is lost, and nothing was applied. Raises ``AioRpcError``.
         """
         self._sequence += 1
-        transaction = rpc.TxnRequest(
-            compare=[requests.compare_revision(self._key, self._revision)],
-            success=[self._mark(self._tag()), *operations],
-        )
-        response = await self._calls.transaction(transaction)
+        mark = self._mark(self._tag(), self._lease_id)
+        own = _sparing(mark) if sparing else frames.success(mark)
+        response = await self._send(frames.compare_revision(self._key, self._revision), (own, *operations))
         if not response.succeeded:
             return None
         self._revision = response.header.revision
@@ -88,12 +93,10 @@ class Session:
 
     async def find_out(self) -> tuple[Fate, int]:
         """What became of the last batch sent, and the revision if it was applied. Raises ``AioRpcError``: ask again."""
-        transaction = rpc.TxnRequest(
-            compare=[requests.compare_revision(self._key, self._revision)],
-            success=[self._mark(b"fence")],
-            failure=[requests.read(self._key)],
-        )
-        response = await self._calls.transaction(transaction)
+        # Without the lease, which may have ended during a long outage; the next batch's mark takes it up again.
+        fence = _sparing(self._mark(b"fence", 0))
+        otherwise = frames.failure(frames.read(self._key))
+        response = await self._send(frames.compare_revision(self._key, self._revision), (fence, otherwise))
         if response.succeeded:
             self._revision = response.header.revision
             return Fate.NOT_APPLIED, 0
@@ -106,12 +109,34 @@ class Session:
             return Fate.APPLIED, self._revision
         return Fate.NOT_APPLIED, 0  # an earlier fence, whose answer did not arrive
 
+    async def _send(self, compare: bytes, operations: Iterable[bytes]) -> Any:
+        return await self._calls.send_transaction(frames.transaction(compare, operations))
+
     def _tag(self) -> bytes:
         return b"batch %d" % self._sequence
 
-    def _mark(self, value: bytes) -> Any:
-        return requests.put(self._key, value, self._lease_id)
+    def _mark(self, value: bytes, lease_id: int) -> bytes:
+        return frames.put(self._key, value, lease_id)
 
     async def _grant(self) -> None:
-        self._lease_id = await self._calls.grant(LEASE_TTL_S)
+        """A full database grants no leases: the session goes on with what it has, and asks again later."""
+        with contextlib.suppress(_NoSpace):
+            self._lease_id = await self._granted()
         self._lease_granted_s = self._clock.monotonic()
+
+    async def _granted(self) -> int:
+        try:
+            return await self._calls.grant(LEASE_TTL_S)
+        except grpc.aio.AioRpcError as failure:
+            if refusal_of(failure) is Refusal.NO_SPACE:
+                raise _NoSpace from failure
+            raise
+
+
+class _NoSpace(Exception):
+    pass
+
+
+def _sparing(mark: bytes) -> bytes:
+    """The mark as an operation that etcd takes even when its database is full."""
+    return frames.success(frames.nested(frames.success(mark)))

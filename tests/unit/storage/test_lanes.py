@@ -50,16 +50,64 @@ async def test_a_batch_ends_at_the_limit_of_bytes_but_is_never_empty() -> None:
     assert _keys(lanes.take(10, 1_000)) == ["b", "c"]
 
 
-async def test_the_queue_is_bounded() -> None:
+def _write(key: str, lane: Lane = Lane.WORKLOAD) -> Write:
+    return Write(key, b"v", 0, lane)
+
+
+async def test_the_queue_is_bounded_lane_by_lane() -> None:
     lanes = Lanes(2)
-    lanes.check_room(2)
+    lanes.check_room([_write("a"), _write("a")])
     lanes.push(_pending("a"))
     lanes.push(_pending("a"))
     with pytest.raises(QueueFull):
-        lanes.check_room(1)
+        lanes.check_room([_write("b")])
+    lanes.check_room([_write("b", Lane.SYSTEM), _write("c", Lane.HEARTBEAT)])  # a storm leaves room for binds
+    with pytest.raises(QueueFull):
+        lanes.check_room([_write("b", Lane.SYSTEM), _write("c")])
     for pending in lanes.take(10, 1 << 20):
         lanes.release(pending)
-    lanes.check_room(1)
+    lanes.check_room([_write("b")])
+
+
+async def test_heartbeats_gather_until_they_are_ripe_and_hold_up_nobody() -> None:
+    lanes = Lanes(10_000)
+    for number in range(1_000):
+        lanes.push(_pending(f"n{number}", lane=Lane.HEARTBEAT))
+    assert lanes.gathering.is_set() and not lanes.filled.is_set()
+    lanes.push(_pending("pod"))
+    assert _keys(lanes.take(4_000, 1 << 20)) == ["pod"]
+    lanes.ripen()
+    assert lanes.filled.is_set() and not lanes.gathering.is_set()
+    lanes.push(_pending("bind", lane=Lane.SYSTEM))
+    lanes.push(_pending("pod2"))
+    batch = _keys(lanes.take(4_000, 1 << 20))
+    assert (batch[0], batch[1], batch[-1]) == ("bind", "n0", "pod2")
+    assert len(batch) == 514  # not all heartbeats at once: the next bind comes soon
+    assert len(lanes.take(4_000, 1 << 20)) == 488
+    assert not lanes.filled.is_set()
+
+
+async def test_a_heartbeat_that_goes_again_needs_not_gather_again() -> None:
+    lanes = Lanes(10)
+    lanes.push(_pending("n", lane=Lane.HEARTBEAT))
+    lanes.ripen()
+    (pending,) = lanes.take(10, 1 << 20)
+    lanes.retry(pending)
+    assert lanes.take(10, 1 << 20) == [pending]
+
+
+async def test_a_write_behind_another_is_answered_in_time_too() -> None:
+    lanes = Lanes(10)
+    first, behind, last = _pending("a"), _pending("a", deadline_s=1.0), _pending("a")
+    for pending in (first, behind, last):
+        lanes.push(pending)
+    assert lanes.take(10, 1 << 20) == [first]
+    lanes.expire(5.0, Unavailable("too late"))
+    assert isinstance(behind.outcomes.results[0], Unavailable)
+    lanes.release(first)
+    assert lanes.take(10, 1 << 20) == [last]
+    lanes.release(last)
+    assert lanes.count == 0 and not lanes.occupied.is_set()
 
 
 async def test_what_was_never_sent_in_time_is_answered_and_makes_way() -> None:
