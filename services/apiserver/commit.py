@@ -155,7 +155,8 @@ def _never(record: Record) -> bytes | None:
 async def _write(resource: Resource, record: Record, value: bytes | None) -> Write:
     # A put without the lease would take the key out of it, and the object would never expire.
     lease_id = await resource.lease_id() if value is not None else 0
-    return Write(record.key, value, record.revision, resource.lane, lease_id)
+    lane = resource.update_lane(record.key) if value is not None else resource.lane
+    return Write(record.key, value, record.revision, lane, lease_id)
 
 
 def _current(failure: storage.PreconditionFailed, key: str) -> Record:

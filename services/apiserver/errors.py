@@ -30,6 +30,8 @@ def translate(kind: Kind | None, failure: Exception) -> StatusError | None:
             )
         case storage.InvalidQuery():
             return status.bad_field(_REQUEST_FIELDS.get(failure.field, failure.field), failure.message)
+        case storage.HistoryReplaced():
+            return status.expired(str(failure), metadata={"oldestResourceVersion": str(failure.oldest)})
         case storage.Expired():
             return status.expired(
                 f"the resource version {failure.revision} is too old; the oldest kept is {failure.oldest}",

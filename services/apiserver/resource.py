@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from services.api.kinds import Kind
+from services.api.kinds import LEASES, Kind
 from services.storage.interface import Lane, ResourceStore
+
+_NODE_LEASES = "/kube-node-lease/"
 
 LeaseMaker = Callable[[], Awaitable[int]]
 
@@ -26,6 +28,10 @@ class Resource:
     @property
     def lane(self) -> Lane:
         return Lane.SYSTEM if self.urgent or self.kind.lane_system else Lane.WORKLOAD
+
+    def update_lane(self, key: str) -> Lane:
+        """As ``lane``, but renewals of node leases may gather."""
+        return Lane.HEARTBEAT if self.kind is LEASES and _NODE_LEASES in key else self.lane
 
     async def lease_id(self) -> int:
         """The lease for a write of now, 0 for none. Raises ``storage.Unavailable``."""
