@@ -11,7 +11,7 @@ from tests.robustness.history import Selection
 COLOURS = ("red", "green", "blue")
 NODES = ("node-1", "node-2", "node-3")
 PHASES = ("Pending", "Running", "Failed")
-_NAMES = tuple(f"n{number}" for number in range(6))
+_NAMES = tuple(f"n{number}" for number in range(10))
 
 
 class Board:
@@ -43,6 +43,11 @@ def some_labels(rand: Rand) -> dict[str, str]:
     if rand.uniform(0, 1) < 0.5:
         labels["size"] = rand.choice(("small", "large"))
     return labels
+
+
+def some_ballast(rand: Rand) -> int:
+    """Bytes: most objects are small, a few fill a message together."""
+    return rand.choice((0, 0, 0, 0, 0, 0, 2_000, 20_000, 120_000))
 
 
 def some_selection(rand: Rand, *, kind: str = "") -> Selection:

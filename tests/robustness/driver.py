@@ -37,7 +37,7 @@ class Load:
     watchers: int = 24
     followers: int = 6
     pause_s: float = 0.06
-    fault_pause_s: tuple[float, float] = (0.5, 4.0)
+    fault_pause_s: tuple[float, float] = (0.5, 6.0)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ class Evidence:
             return 0
         if batches:
             return None
-        return 0 if session.stands is not None else None
+        # Nothing came: an empty state, if there was time for one to come.
+        return 0 if session.ended is not None and session.ended.by == "rest" else None
 
     def _is_state(self, session: Session, batch: Batch) -> bool:
         """Is a first batch with a revision the whole state, or the first changes after an empty one?"""

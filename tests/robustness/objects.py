@@ -13,6 +13,7 @@ from services.api.pb.ursa.meta.v1 import meta_pb2
 from tests.robustness.history import Truth
 
 STAMP = "robustness.ursa.io/stamp"
+BALLAST = "robustness.ursa.io/ballast"
 KINDS: dict[str, Kind] = {"pods": PODS, "leases": LEASES}
 
 
@@ -53,10 +54,14 @@ def describe(key: str, value: bytes, revision: int, at: float) -> Truth:
     )
 
 
-def make(kind: str, tenant: str, namespace: str, name: str, labels: dict[str, str], stamp: str) -> Any:
-    """A new object, valid, with ``stamp``."""
+def make(
+    kind: str, tenant: str, namespace: str, name: str, labels: dict[str, str], stamp: str, ballast_bytes: int = 0
+) -> Any:
+    """A new object, valid, with ``stamp``. ``ballast_bytes`` make it as large: messages hold a few of those only."""
     metadata = meta_pb2.ObjectMeta(tenant=tenant, namespace=namespace, name=name, labels=labels)
     metadata.annotations[STAMP] = stamp
+    if ballast_bytes:
+        metadata.annotations[BALLAST] = "x" * ballast_bytes
     if kind == "leases":
         spec = lease_pb2.LeaseSpec(holder_identity=stamp, lease_duration_seconds=40)
         return lease_pb2.Lease(metadata=metadata, spec=spec)

@@ -149,6 +149,7 @@ GOOD: dict[str, list[Record]] = {
         (13, [(ADDED, B, 12, "b12")]), (14, [C14]), asked=None, initial=True, by="rest"
     ),
     "an empty state that nothing marks": watch(*WHOLE, asked=None, initial=True, by="rest"),
+    "a state that never came": watch(asked=None, initial=True, by="server", reason="ServiceUnavailable"),
     "changes from now on": watch(*WHOLE, asked=0, initial=False, by="rest"),
     "a resumed watch": [
         *watch((10, [A10]), name="s1"),
@@ -198,6 +199,7 @@ BAD: list[tuple[str, str, list[Record]]] = [
     ("Reliable", "leaving the selection is missing", watch((12, [A10, B12_ENTERS]), selection=RED)),
     ("Reliable", "an object is missing in the state", watch(
         (0, [(ADDED, A, 12, "a12")]), bookmark(12, end=True), asked=None, bookmarks=True)),
+    ("Reliable", "no state came, at rest", watch(asked=None, initial=True, by="rest")),
     ("Reliable", "a gap behind a watch that begins now", watch(
         (14, [A12, B12, A13, C14]), asked=0, initial=False)),
     ("Reliable", "a gap at a resumption", [

@@ -179,7 +179,8 @@ class Writer:
         kind = kind or boards.some_kind(self._rand)
         tenant, namespace, name = boards.some_place(self._rand)
         stamp = self._id()
-        obj = make(kind, tenant, namespace, name, boards.some_labels(self._rand), stamp)
+        labels, ballast = boards.some_labels(self._rand), boards.some_ballast(self._rand)
+        obj = make(kind, tenant, namespace, name, labels, stamp, ballast)
         return kind, Intent(stamp, "create", key_of(kind, obj.metadata)), obj
 
     def _changed(self, kind: str = "") -> tuple[str, Intent, Any] | None:
