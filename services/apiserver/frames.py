@@ -50,11 +50,6 @@ def encode(batch: WatchBatch) -> bytes:
     return b"".join(parts)
 
 
-def bookmark(revision: int) -> bytes:
-    """A bookmark at ``revision``, as ``encode`` would give it."""
-    return b"".join((_RESOURCE_VERSION_TAG, wire.varint(revision), _BOOKMARK))
-
-
 def prefix_of(watch_id: int) -> bytes:
     """What goes before an encoded batch to say whose it is."""
     return _WATCH_ID_TAG + wire.varint(watch_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.errors import translate
 from services.apiserver.objects import parse_request
 from services.apiserver.resource import Resource
-from services.apiserver.watching import Draining, as_status, open_watch
+from services.apiserver.watching import Draining, as_status, open_watch, timeout_timers
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError
@@ -29,7 +30,7 @@ from services.storage.interface import Watcher
 class _Watch:
     """One watch of a stream. ``live``: it has caught up once, so what it has now is news."""
 
-    __slots__ = ("encoder", "live", "prefix", "queued", "resource", "stream", "task", "timer", "watch_id", "watcher")
+    __slots__ = ("encoder", "live", "prefix", "queued", "resource", "stream", "task", "timers", "watch_id", "watcher")
 
     def __init__(self, stream: WatchStream, watch_id: int, resource: Resource, encoder: frames.BatchEncoder) -> None:
         self.stream = stream
@@ -39,7 +40,7 @@ class _Watch:
         self.prefix = frames.prefix_of(watch_id)
         self.watcher: Watcher | None = None
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timers: list[asyncio.TimerHandle] = []
         self.live = False
         self.queued = False
 
@@ -53,8 +54,8 @@ class _Watch:
         metrics.WATCHES.labels(self.resource.kind.resource).dec()
         if self.task is not None:
             self.task.cancel()
-        if self.timer is not None:
-            self.timer.cancel()
+        for timer in self.timers:
+            timer.cancel()
         if self.watcher is not None:
             self.watcher.set_wake(None)
             self.watcher.close()
@@ -145,8 +146,12 @@ class WatchStream:
         watch.watcher = watcher
         self._say(frames.created(watch.watch_id))
         if selection.timeout_seconds:
-            loop = asyncio.get_running_loop()
-            watch.timer = loop.call_later(selection.timeout_seconds, self._expire, watch)
+            watch.timers = timeout_timers(
+                selection.timeout_seconds,
+                watcher,
+                partial(self._expire, watch),
+                bookmarks=selection.allow_watch_bookmarks,
+            )
         watcher.set_wake(watch.wake)
         watch.wake()
 

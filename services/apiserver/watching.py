@@ -101,27 +101,19 @@ class TypedWatch:
 
     async def _stream(self, watcher: Watcher, context: Context, timeout_s: float, *, bookmarks: bool) -> None:
         awake = asyncio.Event()
-        loop = asyncio.get_running_loop()
         end_s = self._clock.monotonic() + timeout_s
-        bookmark_s = end_s - limits.BOOKMARK_BEFORE_TIMEOUT_S if bookmarks else end_s
-        timers = [loop.call_later(max(0.0, at_s - self._clock.monotonic()), awake.set) for at_s in (bookmark_s, end_s)]
+        timers = timeout_timers(timeout_s, watcher, awake.set, bookmarks=bookmarks)
         self._draining.add(awake.set)
         watcher.set_wake(awake.set)
-        position = 0
         try:
             while True:
                 awake.clear()
                 batch = watcher.take(limits.MESSAGE_BYTES_TARGET)
                 if batch is not None:
-                    position = batch.revision
                     await context.write(self._encoder.encode(batch))
                     continue
                 self._draining.check()
-                now_s = self._clock.monotonic()
-                if bookmarks and position and now_s >= bookmark_s:
-                    bookmarks = False
-                    await context.write(frames.bookmark(position))
-                if now_s >= end_s:
+                if self._clock.monotonic() >= end_s:
                     return
                 await awake.wait()
         finally:
@@ -129,6 +121,17 @@ class TypedWatch:
             self._draining.discard(awake.set)
             for timer in timers:
                 timer.cancel()
+
+
+def timeout_timers(
+    timeout_s: float, watcher: Watcher, end: Callable[[], None], *, bookmarks: bool
+) -> list[asyncio.TimerHandle]:
+    """Call ``end`` after ``timeout_s``; 2 s before that a watch that takes bookmarks is told where it is."""
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(timeout_s, end)]
+    if bookmarks:
+        timers.append(loop.call_later(max(0.0, timeout_s - limits.BOOKMARK_BEFORE_TIMEOUT_S), watcher.request_bookmark))
+    return timers
 
 
 def as_status(error: StatusError | None, failure: Exception) -> StatusError:

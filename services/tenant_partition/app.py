@@ -111,7 +111,8 @@ async def run(config: Config, stopping: asyncio.Event) -> None:
     try:
         # Long-lived objects are many and the collector looks at all of them: rarer, and at what was loaded never.
         gc.set_threshold(100_000, 50, 100)
-        backend = EtcdBackend(config.etcd, clock=clock, rand=rand)
+        period_s = config.watch_cache.bookmark_period_s
+        backend = EtcdBackend(config.etcd, clock=clock, rand=rand, bookmark_period_s=period_s)
         async with backend:
             host = assemble(config, backend, clock=clock, rand=rand)
             host.on_first_ready = gc.freeze

@@ -145,7 +145,11 @@ async def running(
 ) -> AsyncIterator[Partition]:
     """A partition server of ``config`` inside the block."""
     clock, rand, stopping = SystemClock(), Rand(), asyncio.Event()
-    async with EtcdBackend(config.etcd, clock=clock, rand=rand) as backend, asyncio.TaskGroup() as tasks:
+    period_s = config.watch_cache.bookmark_period_s
+    async with (
+        EtcdBackend(config.etcd, clock=clock, rand=rand, bookmark_period_s=period_s) as backend,
+        asyncio.TaskGroup() as tasks,
+    ):
         if isinstance(config, tenant_config.Config):
             host = tenant_app.assemble(config, backend, clock=clock, rand=rand)
         else:

@@ -150,7 +150,7 @@ class Subject:
 
     async def roll_window(self) -> None:
         """Change one object so often that the cache's window holds nothing older."""
-        for number in range(WINDOW + 2):
+        for number in range(WINDOW + 2 if self.servers.cached(self.kind) else 1):
             await self.relabel("a0", roll=f"r{number}")
 
     @contextlib.asynccontextmanager
@@ -302,13 +302,14 @@ class Multiplexed(Watch):
         )
         self.call = method()
         self._request = request
+        self.watch_id = 1
         self._created = False
         self._batches: list[Any] = []
 
     async def opened(self) -> None:
         if not self._created:
             self._created = True
-            create = CreateWatch(watch_id=1, resource=self.kind.resource, selection=self._request)
+            create = CreateWatch(watch_id=self.watch_id, resource=self.kind.resource, selection=self._request)
             await self.call.write(WatchClientMessage(create=create))
             batch = await self._read(10)
             assert batch.created
@@ -330,6 +331,7 @@ class Multiplexed(Watch):
                     raise StopAsyncIteration
                 self._batches += message.batches
         batch = self._batches.pop(0)
+        assert batch.watch_id == self.watch_id, f"watch {batch.watch_id} has ended or never was"
         if batch.HasField("error"):
             raise from_status(batch.error)
         return batch
@@ -355,7 +357,7 @@ async def servers_of(mode: str, tenant_etcd: EtcdProcess, resource_etcd: EtcdPro
 
     def small(config: Any) -> Any:
         return dataclasses.replace(
-            config, watch_cache=dataclasses.replace(config.watch_cache, off=off, windows=windows)
+            config, watch_cache=dataclasses.replace(config.watch_cache, off=off, windows=windows, bookmark_period_s=2.0)
         )
 
     resource = small(resource_partition_config(resource_etcd.endpoint, port()))
