@@ -42,15 +42,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that chance does not decide while it runs."""
+    """Everything that chance does not decide while it runs. ``faults``: which, by a regular expression; "": all."""
 
     seed: int
     seconds: float
     settings: Settings
     load: Load = Load()
+    faults: str = ""
 
 
-def plan_of(seed: int, seconds: float, load: Load | None = None) -> Plan:
+def plan_of(seed: int, seconds: float, load: Load | None = None, faults: str = "") -> Plan:
     """The seed chooses the shape of the cluster, too."""
     rand = Rand(seed)
     settings = Settings(
@@ -59,7 +60,7 @@ def plan_of(seed: int, seconds: float, load: Load | None = None) -> Plan:
         window=rand.choice((10, 40, 150, 1000)),
         request_timeout_s=rand.choice((1.0, 3.0, 5.0)),
     )
-    return Plan(seed, seconds, settings, load or Load())
+    return Plan(seed, seconds, settings, load or Load(), faults)
 
 
 class Activity:
@@ -79,7 +80,9 @@ async def run(plan: Plan, directory: pathlib.Path) -> tuple[pathlib.Path, dict[s
     with Recorder(path) as recorder:
         async with clusters.running(plan.settings, directory) as cluster, asyncio.TaskGroup() as background:
             truth = TruthKeeper(cluster.etcd.endpoint, recorder)
-            faults = Faults(cluster, truth, recorder, Rand(plan.seed + 1), pause_s=plan.load.fault_pause_s)
+            faults = Faults(
+                cluster, truth, recorder, Rand(plan.seed + 1), pause_s=plan.load.fault_pause_s, only=plan.faults
+            )
             upkeep = [background.create_task(truth.run()), background.create_task(faults.monitor())]
             recorder.add(Begun(plan.seed, await truth.current(), {"settings": str(plan.settings)}))
             async with _connections(cluster, plan.seed) as connections:

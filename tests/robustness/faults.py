@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -25,10 +26,20 @@ MONITOR_PERIOD_S = 0.2
 
 
 class Faults:
-    """``run`` injects until ``stop``; ``counts`` by name. Two faults at once never touch the same thing."""
+    """``run`` injects until ``stop``; ``counts`` by name. Two faults at once never touch the same thing.
+
+    ``only``: a regular expression that the names of faults must match, to look into one kind of them.
+    """
 
     def __init__(
-        self, cluster: Cluster, truth: TruthKeeper, recorder: Recorder, rand: Rand, *, pause_s: tuple[float, float]
+        self,
+        cluster: Cluster,
+        truth: TruthKeeper,
+        recorder: Recorder,
+        rand: Rand,
+        *,
+        pause_s: tuple[float, float],
+        only: str = "",
     ) -> None:
         self.counts: dict[str, int] = {}
         self._cluster = cluster
@@ -36,6 +47,7 @@ class Faults:
         self._recorder = recorder
         self._rand = rand
         self._pause_s = pause_s
+        self._only = re.compile(only)
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -91,7 +103,11 @@ class Faults:
                     f"lose requests on {where} link": partial(self._lose, link, requests=True),
                     f"lose answers on {where} link": partial(self._lose, link, requests=False),
                 }
-        return found
+        chosen = {
+            target: {name: action for name, action in actions.items() if self._only.search(name)}
+            for target, actions in found.items()
+        }
+        return {target: actions for target, actions in chosen.items() if actions}
 
     # -- processes
 
