@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,10 +34,14 @@ class FeedBatch:
 class Backing(ResourceStore, Protocol):
     """A store that a ``CachedStore`` can stand before."""
 
-    def feed(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
+    def feed(
+        self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[FeedBatch, None]:
         """Changes after ``revision``, for ever; breaks of the connection are mended inside, without loss or repetition.
 
-        Raises ``Expired`` when the history is gone (compacted) or no longer the same (restored from a backup).
+        ``prove`` is asked after a break that leaves no change to compare with: is what the reader made of all it was
+        given still what the store holds at that revision?
+        Raises ``Expired`` when the history is gone (compacted), ``HistoryReplaced`` when it is another one.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from services.api.selectors import EVERYTHING
 from services.base.clock import Clock, SystemClock
@@ -218,7 +218,10 @@ class MemoryStore:
         for watcher in self._feeds:
             watcher.request_bookmark()
 
-    async def feed(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
+    async def feed(
+        self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[FeedBatch, None]:
+        del prove  # this feed never breaks
         self._settle()
         watcher = self._view.watch(WatchQuery(self._view.prefix, EVERYTHING, revision, initial_events=False))
         self._feeds.add(watcher)

@@ -64,7 +64,7 @@ class EtcdProcess:
         self.name = name
         self.initial_cluster = f"{name}={self.peer_url}"
         self._max_txn_ops = max_txn_ops
-        self._binary = binary
+        self.binary = binary
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +82,7 @@ class EtcdProcess:
 
     def start(self, *, wait_s: float = 20.0) -> EtcdProcess:
         """Start it and return when it answers as healthy; ``wait_s`` 0: return at once."""
-        binary = self._binary or find_binary()
+        binary = self.binary or find_binary()
         if binary is None:
             raise RuntimeError("no etcd: put it on PATH or set URSA_ETCD")
         with (self.directory / "etcd.log").open("ab") as log:

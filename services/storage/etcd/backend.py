@@ -11,13 +11,13 @@ import grpc
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
-from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError, Unavailable
+from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError
 from services.storage.etcd.calls import Calls
 from services.storage.etcd.channel import make_channel
 from services.storage.etcd.commit import Committer
 from services.storage.etcd.compaction import Compaction
 from services.storage.etcd.config import EtcdConfig
-from services.storage.etcd.failures import read_failure
+from services.storage.etcd.failures import read_failure, unavailable
 from services.storage.etcd.health import Health
 from services.storage.etcd.status import EtcdStatus
 from services.storage.etcd.store import EtcdStore
@@ -73,7 +73,7 @@ class EtcdBackend:
         try:
             return await self.calls.grant(ttl_s)
         except grpc.aio.AioRpcError as failure:
-            raise _unavailable(failure) from failure
+            raise unavailable(failure) from failure
 
     async def compact(self, revision: int) -> None:
         """Forget history before ``revision``. Raises ``Expired`` (gone already), ``ResourceVersionTooLarge``."""
@@ -87,7 +87,7 @@ class EtcdBackend:
         try:
             return await self._health.status()
         except grpc.aio.AioRpcError as failure:
-            raise _unavailable(failure) from failure
+            raise unavailable(failure) from failure
 
     def start(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a task that ends with the backend at the latest."""
@@ -108,10 +108,6 @@ class EtcdBackend:
             await self._channel.close()
 
 
-def _unavailable(failure: grpc.aio.AioRpcError) -> Unavailable:
-    return Unavailable(f"etcd: {failure.code().name}: {failure.details()}")
-
-
 def _compaction_error(failure: grpc.aio.AioRpcError, revision: int) -> StorageError:
     error = read_failure(failure, revision)
-    return error if isinstance(error, Expired | ResourceVersionTooLarge) else _unavailable(failure)
+    return error if isinstance(error, Expired | ResourceVersionTooLarge) else unavailable(failure)

@@ -37,11 +37,6 @@ class Calls:
     async def range(self, request: Any) -> Any:
         return await self._call("range", self._kv.Range, request)
 
-    async def put(self, key: bytes, value: bytes) -> int:
-        """Returns the revision."""
-        response = await self._call("put", self._kv.Put, rpc.PutRequest(key=key, value=value))
-        return int(response.header.revision)
-
     async def compact(self, revision: int) -> None:
         await self._call("compact", self._kv.Compact, rpc.CompactionRequest(revision=revision))
 

@@ -9,12 +9,15 @@ import grpc
 from services.rpc.channel import target_of
 from services.storage.etcd.config import EtcdConfig
 
-# etcd refuses pings more often than every 5 s (--grpc-keepalive-min-time).
+# etcd refuses pings more often than every 5 s (--grpc-keepalive-min-time). A member that falls silent is given up
+# within ten seconds, and the next one is asked.
 _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    # The core waits this long for the answer to any ping, a keepalive's too; its own default is a minute.
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),

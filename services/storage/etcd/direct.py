@@ -35,7 +35,7 @@ class DirectWatcher:
         self._attributes_of = attributes_of
         self._feed = feed
         self._stream = Stream(query.prefix, None, WindowBounds(), backend.clock)
-        self._stream.restart(revision, regressed=False)
+        self._stream.restart(revision)
         start = Start(revision, self._stream.ring.end, after=revision, state=state)
         self._watcher = CacheWatcher(self._stream, query.prefix, query.selection, start, bookmarks=query.bookmarks)
         if query.bookmarks:
@@ -68,7 +68,7 @@ class DirectWatcher:
                     if self._watcher.closed:
                         return
         except Expired as gone:
-            self._watcher.expire(gone.oldest)
+            self._watcher.expire(gone.oldest, type(gone))
 
     def _push(self, entry: FeedEntry) -> None:
         old = self._item(entry.key, entry.previous, entry.previous_revision)

@@ -6,7 +6,7 @@ import enum
 
 import grpc
 
-from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError, Unavailable
+from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError, StorageFull, Unavailable
 
 
 class Refusal(enum.Enum):
@@ -49,4 +49,12 @@ def read_failure(failure: grpc.aio.AioRpcError, revision: int = 0) -> StorageErr
         if "compacted" in text:
             return Expired(revision, revision + 1)
         return ResourceVersionTooLarge(revision, 0)
+    return unavailable(failure)
+
+
+def unavailable(failure: grpc.aio.AioRpcError) -> Unavailable:
+    """The storage error for a call that came to nothing."""
+    text = failure.details() or ""
+    if refusal_of(failure) is Refusal.NO_SPACE:
+        return StorageFull(text)
     return Unavailable(f"etcd: {failure.code().name}: {text}")

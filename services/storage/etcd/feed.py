@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -14,13 +14,15 @@ from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.storage.backing import FeedBatch, FeedEntry
-from services.storage.errors import Expired, Unavailable
+from services.storage.errors import Expired, HistoryReplaced, Unavailable
 from services.storage.etcd import metrics, requests
 from services.storage.etcd.assembly import Assembler
 from services.storage.etcd.calls import Calls
+from services.storage.etcd.resumption import Resumption
 
 _log = logging.getLogger(__name__)
 
+_NOTHING: Sequence[FeedEntry] = ()
 _BROKEN = (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
 
 
@@ -55,20 +57,33 @@ class Feed:
         self._broken = False
         self._seen = 0  # the highest revision this feed knows to have existed
 
-    async def run(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
-        """Everything after ``revision``. Raises ``Expired``: compacted, or etcd's history was replaced."""
-        assembler = Assembler(revision)
+    async def run(
+        self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[FeedBatch, None]:
+        """Everything after ``revision``. Raises ``Expired``: compacted; ``HistoryReplaced``: restored from a backup.
+
+        A history that was replaced may by now have gone beyond our position, so every resumption is checked: the watch
+        begins with the last revision it has seen, which must come again as it was, and nothing new before the
+        position. Where there is none to compare with, ``prove`` says whether what was read up to the position, every
+        batch handed out so far, is what etcd holds.
+        """
+        position, witness = revision, _NOTHING
         backoff = Backoff(self._rand, initial_s=0.05, maximum_s=2.0)
+        first = True
         while True:
+            check = None if first or witness else prove
             try:
-                async for batch in self._connected(assembler.position):
+                async for batch in self._connected(position, witness, check):
                     backoff.reset()
-                    assembler.position = batch.revision
+                    position = batch.revision
+                    witness = batch.entries or witness
                     yield batch
+            except _WitnessCompacted:
+                witness, first = _NOTHING, False
+                continue
             except (Unavailable, *_BROKEN) as failure:
-                _log.info(
-                    "watch on %s broke at revision %d: %s", self._key.decode(), assembler.position, _text(failure)
-                )
+                self._note_broken(position, failure)
+            first = False
             metrics.RECONNECTS.labels(self._key.decode()).inc()
             await self._clock.sleep(backoff.next())
 
@@ -85,22 +100,28 @@ class Feed:
             except _BROKEN:
                 _log.debug("progress not asked for: the stream is broken")
 
-    async def _connected(self, position: int) -> AsyncGenerator[FeedBatch, None]:
-        assembler = Assembler(position)
+    async def _connected(
+        self, position: int, witness: Sequence[FeedEntry], check: Callable[[], Awaitable[bool]] | None
+    ) -> AsyncGenerator[FeedBatch, None]:
+        resumed = Resumption(position, witness)
+        assembler = Assembler(resumed.start - 1)
         stream = self._calls.watch()
         try:
-            await stream.write(requests.watch(self._key, self._end, position + 1, previous=self._previous))
+            await stream.write(requests.watch(self._key, self._end, resumed.start, previous=self._previous))
             while (response := await stream.read()) is not grpc.aio.EOF:
                 if response.canceled:
-                    self._end_of(response, assembler.position)
+                    self._end_of(response, resumed)
                     return
                 if response.created:
-                    await self._check_history(response.header.revision, assembler.position)
+                    await self._check_history(response.header.revision, position)
+                    if check is not None and not await check():
+                        raise HistoryReplaced(position, response.header.revision)
                     self._stream, self._broken = stream, False
                     continue
                 batch = self._take(assembler, response)
-                if batch is not None:
-                    yield batch
+                fresh = resumed.fresh(batch) if batch is not None else None
+                if fresh is not None:
+                    yield fresh
         finally:
             self._stream = None
             stream.cancel()
@@ -114,9 +135,11 @@ class Feed:
             return assembler.progress(response.header.revision)
         return None
 
-    def _end_of(self, response: Any, position: int) -> None:
+    def _end_of(self, response: Any, resumed: Resumption) -> None:
         if response.compact_revision:
-            raise Expired(position, response.compact_revision)
+            if resumed.start <= resumed.position and response.compact_revision <= resumed.position + 1:
+                raise _WitnessCompacted
+            raise Expired(resumed.position, response.compact_revision)
         _log.info("etcd ended the watch on %s: %s", self._key.decode(), response.cancel_reason)
 
     async def _check_history(self, server_revision: int, position: int) -> None:
@@ -126,8 +149,12 @@ class Feed:
             if current < self._seen:
                 _log.error("etcd's revision fell from %d to %d: its history was replaced", self._seen, current)
                 self._seen = current
-                raise Expired(position, current)
+                raise HistoryReplaced(position, current)
         self._seen = max(self._seen, server_revision)
+
+
+class _WitnessCompacted(Exception):
+    """The last revision seen cannot be seen again, though the position is not below etcd's oldest revision."""
 
 
 def _entry(event: Any) -> FeedEntry:

@@ -58,6 +58,15 @@ def failure(operation: bytes) -> bytes:
     return _framed(_FIELD_3, operation)
 
 
+def sparing(put_operation: bytes) -> bytes:
+    """``TxnRequest.success`` with one put, in a form that etcd takes even when its database is full.
+
+    etcd's quota counts the puts of a transaction's own level (``server/etcdserver/quota.go``, ``costTxn``).
+    For what must go on then, and takes no room to speak of: keys that are overwritten in place.
+    """
+    return success(nested(success(put_operation)))
+
+
 def conditional_put(key: bytes, revision: int, value: bytes, lease_id: int = 0) -> bytes:
     """``TxnRequest.success`` of an outer transaction: put if the key's last write was ``revision``, else read it.
 

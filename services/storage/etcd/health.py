@@ -33,6 +33,7 @@ class Health:
         self.progress_trusted = False
         self.first_up = asyncio.Event()
         self._warned = False
+        self._warnings: tuple[str, ...] = ()
 
     async def run(self) -> None:
         while True:
@@ -52,6 +53,8 @@ class Health:
             return
         if not self.up:
             _log.info("etcd %s answers, revision %d", status.version, status.revision)
+        if status.warnings != self._warnings:
+            self._warnings = status.warnings
             for text in status.warnings:
                 _log.warning("%s", text)
         self.progress_trusted = status.progress_trusted
@@ -73,7 +76,7 @@ class Health:
             leader=next((member.name for member in members if member.leader), ""),
             members=tuple(members),
             progress_trusted=versions.progress_trusted(member.version for member in members),
-            warnings=tuple(filter(None, map(versions.warning, sorted(found)))),
+            warnings=(*filter(None, map(versions.warning, sorted(found))), *map(_alarm, mine.errors)),
         )
 
     async def _member(self, member: Any, mine: Any) -> EtcdMember:
@@ -90,3 +93,9 @@ class Health:
                 return str((await Calls(channel, self._clock, _ASK_S).status()).version)
             except grpc.aio.AioRpcError:
                 return ""
+
+
+def _alarm(text: str) -> str:
+    if "NOSPACE" in text:
+        return f"etcd is full ({text}): delete something, then compact, defragment and disarm the alarm"
+    return f"etcd: {text}"

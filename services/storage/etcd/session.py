@@ -61,7 +61,7 @@ class Session:
         self._key = f"{PREFIX}{self._rand.hexadecimal(24)}".encode()
         self._lease_id = 0
         await self._grant()
-        mark = _sparing(self._mark(b"open", self._lease_id))
+        mark = frames.sparing(self._mark(b"open", self._lease_id))
         response = await self._send(frames.compare_revision(self._key, 0), (mark,))
         self._revision = response.header.revision if response.succeeded else 0
 
@@ -84,7 +84,7 @@ class Session:
         """
         self._sequence += 1
         mark = self._mark(self._tag(), self._lease_id)
-        own = _sparing(mark) if sparing else frames.success(mark)
+        own = frames.sparing(mark) if sparing else frames.success(mark)
         response = await self._send(frames.compare_revision(self._key, self._revision), (own, *operations))
         if not response.succeeded:
             return None
@@ -94,7 +94,7 @@ class Session:
     async def find_out(self) -> tuple[Fate, int]:
         """What became of the last batch sent, and the revision if it was applied. Raises ``AioRpcError``: ask again."""
         # Without the lease, which may have ended during a long outage; the next batch's mark takes it up again.
-        fence = _sparing(self._mark(b"fence", 0))
+        fence = frames.sparing(self._mark(b"fence", 0))
         otherwise = frames.failure(frames.read(self._key))
         response = await self._send(frames.compare_revision(self._key, self._revision), (fence, otherwise))
         if response.succeeded:
@@ -135,8 +135,3 @@ class Session:
 
 class _NoSpace(Exception):
     pass
-
-
-def _sparing(mark: bytes) -> bytes:
-    """The mark as an operation that etcd takes even when its database is full."""
-    return frames.success(frames.nested(frames.success(mark)))

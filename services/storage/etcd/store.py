@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,10 +12,10 @@ import grpc
 from services.storage.backing import FeedBatch
 from services.storage.checks import check_distinct, check_write
 from services.storage.digests import Digest
-from services.storage.errors import Expired, KeyNotFound, ResourceVersionTooLarge, StorageError, Unavailable
-from services.storage.etcd import requests
+from services.storage.errors import Expired, KeyNotFound, ResourceVersionTooLarge, StorageError
+from services.storage.etcd import frames, requests
 from services.storage.etcd.direct import DirectWatcher
-from services.storage.etcd.failures import read_failure
+from services.storage.etcd.failures import read_failure, unavailable
 from services.storage.etcd.feed import Feed
 from services.storage.interface import (
     AttributesOf,
@@ -190,11 +190,13 @@ class EtcdStore:
         response = await self._range(requests.range_of(self._marker_key, b"", count_only=True))
         return int(response.header.revision)
 
-    async def feed(self, revision: int) -> AsyncGenerator[FeedBatch, None]:
+    async def feed(
+        self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[FeedBatch, None]:
         feed = self._make_feed(f"{self._prefix[:-1]}.".encode(), range_end(self._prefix).encode())
         self._feeds.add(feed)
         try:
-            async with contextlib.aclosing(feed.run(revision)) as batches:
+            async with contextlib.aclosing(feed.run(revision, prove)) as batches:
                 async for batch in batches:
                     yield batch
         finally:
@@ -208,10 +210,13 @@ class EtcdStore:
             self._marked = max(self._marked, await self._mark())
 
     async def _write_marker(self) -> int:
+        # In the form that etcd takes without space too: a full database can still be read and watched.
+        mark = frames.sparing(frames.put(self._marker_key, b""))
         try:
-            return await self._calls.put(self._marker_key, b"")
+            response = await self._calls.send_transaction(frames.transaction(b"", (mark,)))
+            return int(response.header.revision)
         except grpc.aio.AioRpcError as failure:
-            raise Unavailable(f"etcd: {failure.code().name}: {failure.details()}") from failure
+            raise unavailable(failure) from failure
 
     async def digest(self, revision: int) -> str:
         digest = Digest()

@@ -18,7 +18,14 @@ from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.storage.backing import Backing
-from services.storage.errors import Expired, KeyNotFound, ResourceVersionTooLarge, StorageError, Unavailable
+from services.storage.errors import (
+    Expired,
+    HistoryReplaced,
+    KeyNotFound,
+    ResourceVersionTooLarge,
+    StorageError,
+    Unavailable,
+)
 from services.storage.interface import (
     AttributesOf,
     ListQuery,
@@ -31,7 +38,7 @@ from services.storage.interface import (
 )
 from services.storage.queries import Freshness, plan_list, plan_watch, wants_state
 from services.storage.watchcache import metrics
-from services.storage.watchcache.audit import Audit
+from services.storage.watchcache.audit import Audit, CacheDiffers
 from services.storage.watchcache.bookmarks import PERIOD_S, Bookmarks
 from services.storage.watchcache.progress import Progress
 from services.storage.watchcache.readiness import Readiness
@@ -101,21 +108,30 @@ class CachedStore:
 
     async def _follow(self) -> None:
         backoff = Backoff(self._rand, initial_s=0.05, maximum_s=5.0)
+        voided: type[Expired] | None = None
         while True:
             try:
-                await self._load()
+                await self._load(voided)
+                voided = None
                 backoff.reset()
                 await self._watch_backing()
+            except HistoryReplaced as gone:
+                voided = HistoryReplaced
+                _log.error("%s: listing again, every watch ends: %s", self._prefix, gone)
             except Expired as gone:
                 _log.warning("%s: the watched history is gone, listing again: %s", self._prefix, gone)
+            except CacheDiffers as failure:
+                voided = Expired
+                _log.error("%s: listing again, every watch ends: %s", self._prefix, failure)
             except StorageError as failure:
                 _log.warning("%s: the cache cannot be filled: %s", self._prefix, failure)
             await self._clock.sleep(backoff.next())
 
-    async def _load(self) -> None:
+    async def _load(self, voided: type[Expired] | None) -> None:
         records, revision = await self._read_all()
-        regressed = revision < self.view.revision
-        self.view.replace(records, revision, regressed=regressed)
+        if revision < self.view.revision:
+            voided = HistoryReplaced
+        self.view.replace(records, revision, voided=voided)
         self._progress.reached(revision)
         self._readiness.set_ready()
         metrics.INITIALIZATIONS.labels(self._resource).inc()
@@ -151,7 +167,7 @@ class CachedStore:
             raise ends.exceptions[0] from group
 
     async def _take_in(self) -> None:
-        async with contextlib.aclosing(self._backing.feed(self.view.revision)) as feed:
+        async with contextlib.aclosing(self._backing.feed(self.view.revision, self.audit.agrees)) as feed:
             async for batch in feed:
                 self.view.apply(batch.revision, batch.entries)
                 self._progress.reached(self.view.revision)

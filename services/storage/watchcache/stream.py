@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from services.api.selectors import Selection
 from services.base.clock import Clock
+from services.storage.errors import Expired
 from services.storage.interface import WatchBatch
 from services.storage.items import Change, Item, StoredEvent
 from services.storage.watchcache.hub import Hub
@@ -51,14 +52,17 @@ class Stream:
         """The collection is complete up to ``revision``."""
         self.revision = max(self.revision, revision)
 
-    def restart(self, revision: int, *, regressed: bool) -> None:
-        """The collection was replaced as of ``revision``: watches that have not come so far end with ``Expired``."""
-        ended = [watcher for watcher in self.watchers if regressed or watcher.resume_revision < revision]
+    def restart(self, revision: int, *, voided: type[Expired] | None = None) -> None:
+        """The collection was replaced as of ``revision``: watches that have not come so far end with ``Expired``.
+
+        ``voided``: what was read before cannot be relied on, and every watch ends with this.
+        """
+        ended = [watcher for watcher in self.watchers if voided or watcher.resume_revision < revision]
         self.revision = revision
         self.ring.clear(floor=revision)
         self._joined.clear()
         for watcher in ended:
-            watcher.expire(revision)
+            watcher.expire(revision, voided or Expired)
 
     # -- what watches use
 

@@ -49,12 +49,12 @@ class View:
 
     # -- what happens to the collection
 
-    def replace(self, records: Iterable[Record], revision: int, *, regressed: bool = False) -> None:
-        """The whole collection as of ``revision``, at once; watches that have not come so far end."""
+    def replace(self, records: Iterable[Record], revision: int, *, voided: type[Expired] | None = None) -> None:
+        """The whole collection as of ``revision``, at once; watches not so far end (``voided``: all)."""
         self.state.load(Item(record.key, record.value, record.revision, self._attributes_of) for record in records)
         self._snapshots.clear()
         self._states.clear()
-        self.stream.restart(revision, regressed=regressed)
+        self.stream.restart(revision, voided=voided)
 
     def apply(self, revision: int, entries: Sequence[FeedEntry]) -> None:
         """Changes in order, complete up to ``revision``. Keys outside the collection count as positions only."""

@@ -133,9 +133,9 @@ class CacheWatcher:
         self._phase = Phase.AWAKE
         self._signal()
 
-    def expire(self, oldest: int) -> None:
+    def expire(self, oldest: int, failure: type[Expired] = Expired) -> None:
         """The window no longer holds what this watch has yet to see."""
-        self._failure = Expired(self.resume_revision, oldest)
+        self._failure = failure(self.resume_revision, oldest)
         self._state = None
         self._stream.forget(self)
         self._signal()

@@ -21,9 +21,9 @@ def key(name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def backend_of(endpoint: str, **config: Any) -> AsyncIterator[EtcdBackend]:
+async def backend_of(*endpoints: str, **config: Any) -> AsyncIterator[EtcdBackend]:
     """Ready or not."""
-    async with EtcdBackend(EtcdConfig((endpoint,), **config), clock=SystemClock(), rand=Rand()) as backend:
+    async with EtcdBackend(EtcdConfig(endpoints, **config), clock=SystemClock(), rand=Rand()) as backend:
         yield backend
 
 

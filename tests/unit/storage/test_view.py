@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.api.selectors import EVERYTHING, Selection
 from services.base.clock import FakeClock
 from services.storage.backing import FeedEntry
-from services.storage.errors import Expired, SlowWatcher
+from services.storage.errors import Expired, HistoryReplaced, SlowWatcher
 from services.storage.interface import ListQuery, Match, Watcher, WatchQuery
 from services.storage.testing.world import attributes_of, pod, selection
 from services.storage.watchcache.ring import WindowBounds
@@ -214,8 +214,8 @@ def test_a_history_that_went_back_ends_every_watch() -> None:
         subject = Subject(16, 16)
         subject.feed({KEYS[0]: ("", "", 0)})
         ahead = subject.view.watch(WatchQuery(PREFIX, EVERYTHING, 50, initial_events=False))
-        subject.view.replace((), 1, regressed=True)
-        with pytest.raises(Expired):
+        subject.view.replace((), 1, voided=HistoryReplaced)
+        with pytest.raises(HistoryReplaced):
             ahead.take()
 
     asyncio.run(scenario())
