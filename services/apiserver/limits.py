@@ -15,9 +15,10 @@ BULK_BYTES_TARGET = 64 << 10
 
 WATCHES_PER_STREAM_MAX = 100_000
 
-# Lists that stream at once, and that wait for their turn.
-LISTS_AT_ONCE_MAX = 16
-LISTS_WAITING_MAX = 512
+# Watches of one multiplexed stream that open at once; the stream is not read on before.
+OPENINGS_PER_STREAM_MAX = 256
+# A watch counts as opened when its initial state is sent, or after this time: its reader may be slow.
+OPENING_S_MAX = 5.0
 
 # Names that generateName tries before it gives up (KEP-4420).
 GENERATE_NAME_ATTEMPTS = 8

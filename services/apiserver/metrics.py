@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.rpc.handlers import Observe
+from services.rpc.lanes import Lane
 
 REQUESTS = Counter("apiserver_request_total", "Requests served", ("verb", "resource", "code"))
 SECONDS = Histogram(
@@ -16,6 +19,18 @@ SECONDS = Histogram(
 LONG_RUNNING = Gauge("apiserver_longrunning_requests", "Open watch streams", ("verb", "resource"))
 BATCH_ITEMS = Counter("ursa_apiserver_batch_items_total", "Items of batch requests", ("resource",))
 WATCHES = Gauge("ursa_apiserver_multiplexed_watches", "Watches open on multiplexed streams", ("resource",))
+
+IN_FLIGHT = Gauge("apiserver_current_inflight_requests", "Requests under way", ("request_kind",))
+IN_QUEUE = Gauge("apiserver_current_inqueue_requests", "Requests that wait for their turn", ("request_kind",))
+REFUSED = Gauge("apiserver_flowcontrol_rejected_requests", "Requests refused since the start", ("priority_level",))
+
+
+def follow_lanes(lanes: Iterable[Lane]) -> None:
+    """Lanes count for themselves; metrics look when they are scraped."""
+    for lane in lanes:
+        IN_FLIGHT.labels(lane.name).set_function(lambda lane=lane: lane.running)  # type: ignore[misc]
+        IN_QUEUE.labels(lane.name).set_function(lambda lane=lane: lane.waiting)  # type: ignore[misc]
+        REFUSED.labels(lane.name).set_function(lambda lane=lane: lane.refused)  # type: ignore[misc]
 
 
 def observer(verb: str, resource: str) -> Observe:

@@ -22,6 +22,7 @@ from services.apiserver.resource import Resource
 from services.apiserver.watching import Draining, as_status, open_watch, timeout_timers
 from services.rpc import status
 from services.rpc.handlers import Context
+from services.rpc.lanes import Lane, Place, place_in
 from services.rpc.status import StatusError
 from services.storage.errors import StorageError
 from services.storage.interface import Watcher
@@ -30,7 +31,19 @@ from services.storage.interface import Watcher
 class _Watch:
     """One watch of a stream. ``live``: it has caught up once, so what it has now is news."""
 
-    __slots__ = ("encoder", "live", "prefix", "queued", "resource", "stream", "task", "timers", "watch_id", "watcher")
+    __slots__ = (
+        "encoder",
+        "live",
+        "place",
+        "prefix",
+        "queued",
+        "resource",
+        "stream",
+        "task",
+        "timers",
+        "watch_id",
+        "watcher",
+    )
 
     def __init__(self, stream: WatchStream, watch_id: int, resource: Resource, encoder: frames.BatchEncoder) -> None:
         self.stream = stream
@@ -41,6 +54,7 @@ class _Watch:
         self.watcher: Watcher | None = None
         self.task: asyncio.Task[None] | None = None
         self.timers: list[asyncio.TimerHandle] = []
+        self.place: Place | None = None
         self.live = False
         self.queued = False
 
@@ -50,7 +64,13 @@ class _Watch:
             (self.stream.live if self.live else self.stream.bulk).append(self)
             self.stream.awake.set()
 
+    def opened(self) -> None:
+        """Its initial state is sent, or it has ended: others may open."""
+        if self.place is not None:
+            self.place.leave()
+
     def close(self) -> None:
+        self.opened()
         metrics.WATCHES.labels(self.resource.kind.resource).dec()
         if self.task is not None:
             self.task.cancel()
@@ -64,10 +84,13 @@ class _Watch:
 class WatchService:
     """The multiplexed watch over all kinds of a partition."""
 
-    def __init__(self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining) -> None:
+    def __init__(
+        self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining, openings: Lane
+    ) -> None:
         self.resources = resources
         self.gate = gate
         self.draining = draining
+        self.openings = openings
         self.encoders = {name: frames.BatchEncoder() for name in resources}
 
     async def watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
@@ -83,6 +106,7 @@ class WatchStream:
         self._watches: dict[int, _Watch] = {}
         self._control: list[bytes] = []
         self._half_closed = False
+        self._openings = asyncio.Semaphore(limits.OPENINGS_PER_STREAM_MAX)
         self.live: deque[_Watch] = deque()
         self.bulk: deque[_Watch] = deque()
         self.awake = asyncio.Event()
@@ -109,13 +133,13 @@ class WatchStream:
             message = parse_request(WatchClientMessage, raw)
             match message.WhichOneof("request"):
                 case "create":
-                    self._create(message.create, tasks)
+                    await self._create(message.create, tasks)
                 case "cancel":
                     self._cancel(message.cancel.watch_id)
                 case _:
                     raise status.bad_field("request", "neither create nor cancel is set")
 
-    def _create(self, create: Any, tasks: asyncio.TaskGroup) -> None:
+    async def _create(self, create: Any, tasks: asyncio.TaskGroup) -> None:
         watch_id = create.watch_id
         if watch_id <= 0:
             raise status.bad_field("create.watch_id", f"must be positive, is {watch_id}")
@@ -130,14 +154,17 @@ class WatchStream:
             message = f"{limits.WATCHES_PER_STREAM_MAX} watches on one stream are the limit"
             self._say(frames.failed(watch_id, status.resource_exhausted("TooManyRequests", message)))
             return
+        await self._openings.acquire()
         watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])
         self._watches[watch_id] = watch
         metrics.WATCHES.labels(create.resource).inc()
         # Opening may wait for a quorum read; no other watch waits for that.
         watch.task = tasks.create_task(self._open(watch, create.selection))
+        watch.task.add_done_callback(lambda _: self._openings.release())
 
     async def _open(self, watch: _Watch, selection: Any) -> None:
         try:
+            watch.place = await place_in(self._service.openings)
             watcher = await open_watch(watch.resource, self._service.gate, selection)
         except (StatusError, StorageError, ValueError) as failure:
             self._end(watch, failure)
@@ -145,8 +172,9 @@ class WatchStream:
         watch.task = None
         watch.watcher = watcher
         self._say(frames.created(watch.watch_id))
+        watch.timers = [asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, watch.opened)]
         if selection.timeout_seconds:
-            watch.timers = timeout_timers(
+            watch.timers += timeout_timers(
                 selection.timeout_seconds,
                 watcher,
                 partial(self._expire, watch),
@@ -223,6 +251,7 @@ class WatchStream:
             return 0
         if batch is None:
             watch.live = True
+            watch.opened()
             return 0
         frame = frames.sub_batch(watch.prefix, watch.encoder.encode(batch))
         parts.append(frame)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from services.api import wire
@@ -23,38 +21,14 @@ from services.storage.interface import ListQuery, Match, Page, Record
 _MATCHES = {match.value: match for match in Match}
 
 
-class Lists:
-    """Turns for lists, so that many large ones at once cannot take all memory. Shared by all kinds of a server."""
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(limits.LISTS_AT_ONCE_MAX)
-        self._waiting = 0
-
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Raises ``StatusError`` (TooManyRequests) when too many wait already."""
-        if self._waiting >= limits.LISTS_WAITING_MAX:
-            raise status.resource_exhausted("TooManyRequests", "too many lists at once", retry_after_s=1.0)
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-
 class Reads:
     """Get and List of one kind."""
 
-    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens, lists: Lists) -> None:
+    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens) -> None:
         self._resource = resource
         self._kind = resource.kind
         self._gate = gate
         self._tokens = tokens
-        self._lists = lists
 
     async def get(self, request: bytes, context: Context) -> bytes:
         wanted = parse_request(GetRequest, request)
@@ -73,15 +47,14 @@ class Reads:
         _check_list(wanted)
         bound = query_text(self._kind, wanted)
         query = await self._query(wanted, prefix, selection, bound)
-        async with self._lists.turn():
-            try:
-                page = await self._resource.store.list(query)
-            except storage.Expired as failure:
-                raise await self._expired(failure, query, bound) from failure
-            token = ""
-            if page.more:
-                token = await self._tokens.make(Position(page.revision, page.records[-1].key), bound)
-            await _send(page, token, context)
+        try:
+            page = await self._resource.store.list(query)
+        except storage.Expired as failure:
+            raise await self._expired(failure, query, bound) from failure
+        token = ""
+        if page.more:
+            token = await self._tokens.make(Position(page.revision, page.records[-1].key), bound)
+        await _send(page, token, context)
 
     async def _query(self, wanted: Any, prefix: str, selection: Any, bound: str) -> ListQuery:
         limit = min(wanted.limit, limits.PAGE_ITEMS_MAX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,14 @@ from services.apiserver.admission import Admission
 from services.apiserver.continuation import ContinueTokens
 from services.apiserver.errors import translate
 from services.apiserver.multiplex import WatchService
-from services.apiserver.reads import Lists, Reads
+from services.apiserver.overload import Overload, OverloadConfig
+from services.apiserver.reads import Reads
 from services.apiserver.resource import Resource
 from services.apiserver.scope import TenantGate
 from services.apiserver.watching import Draining, TypedWatch
 from services.apiserver.writes import Makers, Writes
 from services.rpc import handlers, methods
-from services.rpc.handlers import Context, Handler
+from services.rpc.handlers import Handler
 from services.rpc.server import Server
 
 
@@ -33,6 +34,7 @@ class Surroundings:
     tokens: ContinueTokens
     makers: Makers
     traced: bool = False
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
 
 
 class ApiServer:
@@ -53,13 +55,13 @@ class ApiServer:
         self._surroundings = surroundings
         self._clock = surroundings.makers.clock
         self._draining = Draining()
-        self._lists = Lists()
+        self.overload = Overload(surroundings.overload)
 
     def register(self, server: Server, extra: Mapping[str, Mapping[str, Handler]] | None = None) -> None:
         """``extra``: further handlers by resource and method name (Pods/Bind)."""
         for name, resource in self.resources.items():
             server.add(resource.kind.service, {**self._methods(resource), **(extra or {}).get(name, {})})
-        service = WatchService(self.resources, self._surroundings.gate, self._draining)
+        service = WatchService(self.resources, self._surroundings.gate, self._draining, self.overload.openings)
         watch = _counted("WATCH", "*", service.watch)
         server.add(
             methods.WATCH_SERVICE,
@@ -88,11 +90,12 @@ class ApiServer:
             translate=partial(translate, kind),
             observe=metrics.observer(verb, kind.resource),
             clock=self._clock,
+            lane=self.overload.lane_of(kind, verb),
         )
 
     def _methods(self, resource: Resource) -> dict[str, Handler]:
         kind, around = resource.kind, self._surroundings
-        reads = Reads(resource, around.gate, around.tokens, self._lists)
+        reads = Reads(resource, around.gate, around.tokens)
         watch = TypedWatch(resource, around.gate, self._draining, self._clock, around.makers.rand)
         writes = self.writes[kind.resource]
         table = {
@@ -102,12 +105,14 @@ class ApiServer:
                 translate=partial(translate, kind),
                 observe=metrics.observer("LIST", kind.resource),
                 clock=self._clock,
+                lane=self.overload.lists,
             ),
-            "Watch": handlers.server_stream(
+            "Watch": handlers.opening_stream(
                 _counted("WATCH", kind.resource, watch.watch),
                 translate=partial(translate, kind),
                 observe=metrics.stream_observer("WATCH", kind.resource),
                 clock=self._clock,
+                lane=self.overload.openings,
             ),
             "Create": self.unary(kind, "CREATE", writes.create),
             "Update": self.unary(kind, "UPDATE", writes.update),
@@ -123,13 +128,11 @@ class ApiServer:
         return table
 
 
-def _counted(
-    verb: str, resource: str, behaviour: Callable[[Any, Context], Awaitable[None]]
-) -> Callable[[Any, Context], Awaitable[None]]:
+def _counted(verb: str, resource: str, behaviour: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     gauge = metrics.LONG_RUNNING.labels(verb, resource)
 
-    async def call(request: Any, context: Context) -> None:
+    async def call(*arguments: Any) -> None:
         with gauge.track_inprogress():
-            await behaviour(request, context)
+            await behaviour(*arguments)
 
     return call

@@ -16,6 +16,7 @@ from services.base.clock import Clock
 from services.base.rand import Rand
 from services.rpc import status
 from services.rpc.handlers import Context
+from services.rpc.lanes import Place
 from services.rpc.status import StatusError, Violation
 from services.storage.interface import Watcher, WatchQuery
 
@@ -88,21 +89,24 @@ class TypedWatch:
         self._rand = rand
         self._encoder = frames.BatchEncoder()
 
-    async def watch(self, request: bytes, context: Context) -> None:
+    async def watch(self, request: bytes, context: Context, place: Place) -> None:
         wanted = parse_request(WatchRequest, request)
         watcher = await open_watch(self._resource, self._gate, wanted)
         timeout_s = float(wanted.timeout_seconds) or self._rand.uniform(*limits.WATCH_TIMEOUT_S)
         try:
             # Headers tell the client that the watch stands, long before its first event.
             await context.send_initial_metadata(())
-            await self._stream(watcher, context, timeout_s, bookmarks=wanted.allow_watch_bookmarks)
+            await self._stream(watcher, context, timeout_s, place, bookmarks=wanted.allow_watch_bookmarks)
         finally:
             watcher.close()
 
-    async def _stream(self, watcher: Watcher, context: Context, timeout_s: float, *, bookmarks: bool) -> None:
+    async def _stream(
+        self, watcher: Watcher, context: Context, timeout_s: float, place: Place, *, bookmarks: bool
+    ) -> None:
         awake = asyncio.Event()
         end_s = self._clock.monotonic() + timeout_s
         timers = timeout_timers(timeout_s, watcher, awake.set, bookmarks=bookmarks)
+        timers.append(asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, place.leave))
         self._draining.add(awake.set)
         watcher.set_wake(awake.set)
         try:
@@ -112,6 +116,7 @@ class TypedWatch:
                 if batch is not None:
                     await context.write(self._encoder.encode(batch))
                     continue
+                place.leave()
                 self._draining.check()
                 if self._clock.monotonic() >= end_s:
                     return

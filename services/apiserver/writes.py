@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.api import defaults, keys, wire
@@ -89,6 +89,8 @@ class Writes:
         traced: bool = False,
     ) -> None:
         self._resource = resource
+        # What nodes report of themselves goes before everything else: they are taken for dead without it.
+        self._status_resource = replace(resource, urgent=True) if resource.kind is NODES else resource
         self._kind = resource.kind
         self._gate = gate
         self._makers = makers
@@ -244,13 +246,13 @@ class Writes:
     async def update_status(self, request: bytes, context: Context) -> bytes:
         wanted: Any = objects.parse_request(self._kind.update_request, request)
         key, transition = await self._status_update_of(wanted.object)
-        return await self._changed(key, transition, wanted.dry_run)
+        return await self._changed(key, transition, wanted.dry_run, self._status_resource)
 
     async def batch_update(self, request: bytes, context: Context) -> bytes:
         return await self._batch(request, self._update_of)
 
     async def batch_update_status(self, request: bytes, context: Context) -> bytes:
-        return await self._batch(request, self._status_update_of)
+        return await self._batch(request, self._status_update_of, self._status_resource)
 
     async def _update_of(self, obj: Any) -> tuple[str, Updating]:
         key = await self._existing(obj)
@@ -272,8 +274,8 @@ class Writes:
             await self._gate.require(obj.metadata.tenant)
         return key
 
-    async def _changed(self, key: str, transition: Updating, dry_run: bool) -> bytes:
-        outcome = await change(self._resource, key, transition, dry_run=dry_run)
+    async def _changed(self, key: str, transition: Updating, dry_run: bool, resource: Resource | None = None) -> bytes:
+        outcome = await change(resource or self._resource, key, transition, dry_run=dry_run)
         if outcome.removed and outcome.written:
             await self._after_removal(transition.result)
         return _served(outcome.record)
@@ -282,7 +284,7 @@ class Writes:
         for deleted in self._deleted:
             await deleted(self._kind, obj)
 
-    async def _batch(self, request: bytes, prepare: Callable[[Any], Any]) -> bytes:
+    async def _batch(self, request: bytes, prepare: Callable[[Any], Any], resource: Resource | None = None) -> bytes:
         wanted: Any = objects.parse_request(self._kind.batch_request, request)
         items: list[tuple[str, Updating] | Exception] = []
         for obj in wanted.objects:
@@ -290,7 +292,7 @@ class Writes:
                 items.append(await prepare(obj))
             except (StatusError, storage.StorageError) as failure:
                 items.append(failure)
-        return await self.answer_batch([obj.metadata.name for obj in wanted.objects], items)
+        return await self.answer_batch([obj.metadata.name for obj in wanted.objects], items, resource=resource)
 
     async def answer_batch(
         self,

@@ -71,6 +71,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
             admission=tuple(admission),
             tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
             makers=Makers(clock, rand, new_uid),
+            overload=config.overload,
         ),
     )
     server = Server(config.listen, tls=config.tls)

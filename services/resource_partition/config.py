@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.apiserver.overload import OverloadConfig
 from services.base.telemetry import TelemetryConfig
 from services.rpc.credentials import TlsConfig
 from services.storage.etcd import EtcdConfig
@@ -44,5 +45,6 @@ class Config:
     placement_home: bool = False
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     watch_cache: WatchCacheConfig = field(default_factory=WatchCacheConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
     tenant_partitions: tuple[TenantPartitionLink, ...] = ()
     tls: TlsConfig | None = None

@@ -19,10 +19,14 @@ from services.rpc.credentials import TlsConfig, server_credentials
 
 __all__ = ["Server", "TlsConfig"]
 
+REQUEST_BYTES_MAX = 6 * 1024 * 1024
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Above the API's own limits, so that a request beyond those is answered by the API, which names the limit.
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # What nobody has asked to read yet stays within 64 kB a call: without this gRPC learns to buffer megabytes.
+    ("grpc.http2.bdp_probe", 0),
     # Two servers on one port would each get half of the calls: a mistake that must fail at start.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),

@@ -75,6 +75,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
         ),
         tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
         makers=makers,
+        overload=config.overload,
         traced=bool(config.telemetry.otlp_endpoint) and config.telemetry.sample_ratio > 0,
     )
     api = ApiServer(resources, surroundings)

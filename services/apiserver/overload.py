@@ -1,0 +1,76 @@
+"""Two lanes in the server: heartbeats, elections, binds and node status never wait behind anybody's storm.
+
+What a client may cause without bound (writes, reads, lists, openings of watches) is bounded: so many at once, so many
+in line, and everybody else is told to come again (RESOURCE_EXHAUSTED, TooManyRequests, RetryInfo).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.api.kinds import NODES, PODS, Kind
+from services.apiserver import metrics
+from services.rpc.lanes import Budget, Lane
+
+_SYSTEM = frozenset(
+    {
+        (PODS.resource, "BIND"),
+        (PODS.resource, "BATCHBIND"),
+        (NODES.resource, "UPDATESTATUS"),
+        (NODES.resource, "BATCHUPDATESTATUS"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class OverloadConfig:
+    """``*_at_once_max``: calls under way; ``*_waiting_max``: calls in line, none longer than ``wait_s_max``.
+
+    ``openings``: watches whose initial state is not yet sent. ``workload_bytes_max``, ``system_bytes_max``: bytes of
+    the requests under way. ``retry_after_s``: what those are told who are refused.
+    """
+
+    writes_at_once_max: int = 128
+    writes_waiting_max: int = 1024
+    reads_at_once_max: int = 128
+    reads_waiting_max: int = 1024
+    lists_at_once_max: int = 16
+    lists_waiting_max: int = 512
+    openings_at_once_max: int = 64
+    openings_waiting_max: int = 4096
+    system_at_once_max: int = 512
+    system_waiting_max: int = 8192
+    wait_s_max: float = 5.0
+    retry_after_s: float = 1.0
+    workload_bytes_max: int = 64 << 20
+    system_bytes_max: int = 32 << 20
+
+
+class Overload:
+    """The lanes of one server."""
+
+    def __init__(self, config: OverloadConfig | None = None) -> None:
+        self._config = config = config or OverloadConfig()
+        workload, system = Budget(config.workload_bytes_max), Budget(config.system_bytes_max)
+        self.writes = self._lane("writes", config.writes_at_once_max, config.writes_waiting_max, workload)
+        self.reads = self._lane("reads", config.reads_at_once_max, config.reads_waiting_max, workload)
+        self.lists = self._lane("lists", config.lists_at_once_max, config.lists_waiting_max, workload)
+        self.openings = self._lane("watches", config.openings_at_once_max, config.openings_waiting_max, workload)
+        self.system = self._lane("heartbeats", config.system_at_once_max, config.system_waiting_max, system)
+        metrics.follow_lanes((self.writes, self.reads, self.lists, self.openings, self.system))
+
+    def lane_of(self, kind: Kind, verb: str) -> Lane:
+        """The lane of a unary method; ``verb`` as metrics have it ("GET", "BATCHCREATE")."""
+        if kind.lane_system or (kind.resource, verb) in _SYSTEM:
+            return self.system
+        return self.reads if verb == "GET" else self.writes
+
+    def _lane(self, name: str, at_once_max: int, waiting_max: int, budget: Budget) -> Lane:
+        return Lane(
+            name,
+            at_once_max=at_once_max,
+            waiting_max=waiting_max,
+            wait_s_max=self._config.wait_s_max,
+            retry_after_s=self._config.retry_after_s,
+            budget=budget,
+        )

@@ -1,0 +1,144 @@
+"""Lanes: how many calls are worked on at once, how many wait for that, and who is turned away.
+
+A call enters its lane before its request is read, so that whoever waits or is refused costs next to nothing: no
+message in memory, no parsing. Calls of one lane never wait for those of another. Pure but for the futures of those
+who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from services.rpc import status
+from services.rpc.status import StatusError
+
+
+class Budget:
+    """Bytes of requests that are being worked on, over all lanes that share it."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.used = 0
+
+    def take(self, size_bytes: int) -> bool:
+        """False: there is no room for them now. What is larger than the whole budget has it to itself."""
+        if self.used and self.used + size_bytes > self._bytes_max:
+            return False
+        self.used += size_bytes
+        return True
+
+    def give(self, size_bytes: int) -> None:
+        self.used -= size_bytes
+
+
+class Lane:
+    """``at_once_max`` calls under way and ``waiting_max`` in line, each for at most ``wait_s_max``.
+
+    Use: ``if not lane.enter() and not await lane.wait(): refuse``, and ``leave`` once for each that got in.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        at_once_max: int,
+        waiting_max: int,
+        wait_s_max: float,
+        retry_after_s: float,
+        budget: Budget,
+    ) -> None:
+        self.name = name
+        self.budget = budget
+        self.running = 0
+        self.refused = 0
+        self._at_once_max = at_once_max
+        self._waiting_max = waiting_max
+        self._wait_s_max = wait_s_max
+        self._retry_after_s = retry_after_s
+        self._line: deque[asyncio.Future[bool]] = deque()
+        self._left_line = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line) - self._left_line
+
+    def enter(self) -> bool:
+        """True: a place was free."""
+        if self.running >= self._at_once_max:
+            return False
+        self.running += 1
+        return True
+
+    async def wait(self) -> bool:
+        """Stand in line for a place; False: the line is full, or it took too long."""
+        if self.waiting >= self._waiting_max:
+            self.refused += 1
+            return False
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._line.append(turn)
+        timer = loop.call_later(self._wait_s_max, _resolve, turn)
+        try:
+            admitted = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave()  # the place came together with the cancellation: hand it on
+            else:
+                self._note_left()
+            raise
+        finally:
+            timer.cancel()
+        if not admitted:
+            self._note_left()
+            self.refused += 1
+        return admitted
+
+    def leave(self) -> None:
+        """Give the place to the next in line."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+            self._left_line -= 1
+        self.running -= 1
+
+    def refusal(self) -> StatusError:
+        """What those are told who find no place."""
+        return status.resource_exhausted(
+            "TooManyRequests", f"too many {self.name} at once, try again later", retry_after_s=self._retry_after_s
+        )
+
+    def _note_left(self) -> None:
+        # Its future is still in the line, and is passed over when its turn comes.
+        self._left_line += 1
+        if self._left_line > 64 and self._left_line * 2 > len(self._line):
+            self._line = deque(turn for turn in self._line if not turn.done())
+            self._left_line = 0
+
+
+class Place:
+    """A place in a lane that is left once, by whoever is first to."""
+
+    __slots__ = ("_lane",)
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane: Lane | None = lane
+
+    def leave(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.leave()
+
+
+async def place_in(lane: Lane) -> Place:
+    """Raises ``StatusError`` (TooManyRequests)."""
+    if not lane.enter() and not await lane.wait():
+        raise lane.refusal()
+    return Place(lane)
+
+
+def _resolve(turn: asyncio.Future[bool]) -> None:
+    if not turn.done():
+        turn.set_result(False)
