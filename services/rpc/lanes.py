@@ -56,12 +56,8 @@ class Lane:
         self._waiting_max = waiting_max
         self._wait_s_max = wait_s_max
         self._retry_after_s = retry_after_s
+        self.waiting = 0
         self._line: deque[asyncio.Future[bool]] = deque()
-        self._left_line = 0
-
-    @property
-    def waiting(self) -> int:
-        return len(self._line) - self._left_line
 
     def enter(self) -> bool:
         """True: a place was free."""
@@ -77,20 +73,18 @@ class Lane:
             return False
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
-        self._line.append(turn)
+        self._stand(turn)
         timer = loop.call_later(self._wait_s_max, _resolve, turn)
         try:
             admitted = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.leave()  # the place came together with the cancellation: hand it on
-            else:
-                self._note_left()
             raise
         finally:
+            self.waiting -= 1
             timer.cancel()
         if not admitted:
-            self._note_left()
             self.refused += 1
         return admitted
 
@@ -101,7 +95,6 @@ class Lane:
             if not turn.done():
                 turn.set_result(True)
                 return
-            self._left_line -= 1
         self.running -= 1
 
     def refusal(self) -> StatusError:
@@ -110,12 +103,12 @@ class Lane:
             "TooManyRequests", f"too many {self.name} at once, try again later", retry_after_s=self._retry_after_s
         )
 
-    def _note_left(self) -> None:
-        # Its future is still in the line, and is passed over when its turn comes.
-        self._left_line += 1
-        if self._left_line > 64 and self._left_line * 2 > len(self._line):
-            self._line = deque(turn for turn in self._line if not turn.done())
-            self._left_line = 0
+    def _stand(self, turn: asyncio.Future[bool]) -> None:
+        # Whoever gave up is still in the line, and is passed over when its turn comes.
+        if len(self._line) > 64 + 2 * self.waiting:
+            self._line = deque(other for other in self._line if not other.done())
+        self.waiting += 1
+        self._line.append(turn)
 
 
 class Place:

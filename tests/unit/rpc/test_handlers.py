@@ -11,6 +11,7 @@ import pytest
 from services.base.clock import FakeClock
 from services.rpc import handlers
 from services.rpc.handlers import Context
+from services.rpc.lanes import Budget, Lane
 
 
 class FakeContext:
@@ -23,6 +24,9 @@ class FakeContext:
     def done(self) -> bool:
         return False
 
+    async def read(self) -> bytes:
+        return b"request"
+
     async def write(self, message: bytes) -> None:
         raise self.failure
 
@@ -33,14 +37,20 @@ class FakeContext:
 async def call(context: FakeContext) -> list[str]:
     """One call that writes a message; the outcomes that were observed."""
     observed: list[str] = []
+    lane = Lane("lists", at_once_max=1, waiting_max=0, wait_s_max=1, retry_after_s=1, budget=Budget(100))
 
     async def behaviour(request: bytes, served: Context) -> None:
         await served.write(b"event")
 
     handler = handlers.server_stream(
-        behaviour, translate=lambda failure: None, observe=lambda code, _: observed.append(code), clock=FakeClock()
+        behaviour,
+        translate=lambda failure: None,
+        observe=lambda code, _: observed.append(code),
+        clock=FakeClock(),
+        lane=lane,
     )
-    await handler.unary_stream(b"", cast(Context, context))
+    await handler.stream_stream(None, cast(Context, context))
+    assert (lane.running, lane.budget.used) == (0, 0)
     return observed
 
 
