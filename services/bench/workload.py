@@ -94,16 +94,24 @@ class Acknowledged:
 
 
 async def calls(
-    connections: Sequence[Connection], path: str, requests: Sequence[bytes], in_flight: int, *, revisions: bool = False
+    connections: Sequence[Connection],
+    path: str,
+    requests: Sequence[bytes],
+    in_flight: int,
+    *,
+    revisions: bool = False,
+    within_s: float = float("inf"),
 ) -> Acknowledged:
-    """Unary calls, ``in_flight`` at a time, each timed. ``revisions``: note when which resource version was
-    acknowledged (a Pod's). Raises ``CallFailed``."""
+    """Unary calls, ``in_flight`` at a time, each timed; none begins after ``within_s``. ``revisions``: note when which
+    resource version was acknowledged (a Pod's). Raises ``CallFailed``."""
     done = Acknowledged(began=time.perf_counter())
     work = iter(requests)
 
     async def line(connection: Connection) -> None:
         for request in work:
             began = time.perf_counter()
+            if began - done.began > within_s:
+                return
             answer = await connection.call(path, request)
             now = time.perf_counter()
             done.latencies.append(now - began)
@@ -118,24 +126,34 @@ async def calls(
     return done
 
 
-async def paced(connection: Connection, path: str, requests: Sequence[bytes], per_second: float) -> Acknowledged:
-    """Unary calls at a steady rate, however long they take: an open loop. Notes the resource versions of pods."""
+async def paced(
+    connection: Connection, path: str, requests: Sequence[bytes], per_second: float, *, in_flight: int
+) -> Acknowledged:
+    """Unary calls at a steady rate for the time that ``requests`` take at that rate; notes the resource versions.
+
+    A server that does not keep up has at most ``in_flight`` calls before it: then fewer than ``requests`` are made.
+    """
     done = Acknowledged(began=time.perf_counter())
+    end = done.began + len(requests) / per_second
+    work = iter(enumerate(requests))
 
-    async def one(request: bytes) -> None:
-        began = time.perf_counter()
-        answer = await connection.call(path, request)
-        now = time.perf_counter()
-        done.latencies.append(now - began)
-        done.items += 1
-        done.at[_revision(answer)] = now
-
-    async with one_failure(), asyncio.TaskGroup() as group:
-        for number, request in enumerate(requests):
+    async def line() -> None:
+        for number, request in work:
             pause = done.began + number / per_second - time.perf_counter()
             if pause > 0:
                 await asyncio.sleep(pause)
-            group.create_task(one(request))
+            began = time.perf_counter()
+            if began > end:
+                return
+            answer = await connection.call(path, request)
+            now = time.perf_counter()
+            done.latencies.append(now - began)
+            done.items += 1
+            done.at[_revision(answer)] = now
+
+    async with one_failure(), asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(line())
     done.ended = time.perf_counter()
     return done
 

@@ -81,6 +81,8 @@ def test_watch(tmp_path: pathlib.Path) -> None:
         "watched_creates_per_second",
         "watched_creates_events_per_second",
         "multiplexed_events_per_second",
+        "watch_latency_writes_per_second",
+        "watch_latency_few_writes_per_second",
     }
     times = latency("watched_create", "watch_latency", "watch_latency_unread", "watch_latency_few")
     costs = {"node_watch_cpu_per_event", "node_watch_cpu_per_event_few", "node_watch_cpu_ratio"}
