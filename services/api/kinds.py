@@ -6,7 +6,7 @@ Adding a kind is a proto, a row here, and its validation.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
@@ -52,6 +52,43 @@ class UnknownKind(LookupError):
     """No such kind; the message lists those that exist."""
 
 
+class LazyAttributes:
+    """``Attributes`` of a parsed message, each read when it is asked for: most questions are about one of them."""
+
+    __slots__ = ("_message", "_readers")
+
+    def __init__(self, message: Any, readers: Mapping[str, Callable[[Any], str]]) -> None:
+        self._message = message
+        self._readers = readers
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return dict(self._message.metadata.labels)
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        return LazyFields(self._message, self._readers)
+
+
+class LazyFields(Mapping[str, str]):
+    """The selectable fields of a parsed message."""
+
+    __slots__ = ("_message", "_readers")
+
+    def __init__(self, message: Any, readers: Mapping[str, Callable[[Any], str]]) -> None:
+        self._message = message
+        self._readers = readers
+
+    def __getitem__(self, name: str) -> str:
+        return self._readers[name](self._message)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
 @dataclass(frozen=True, eq=False)
 class Kind:
     """One row. ``api_version`` is the manifest's ("v1", "coordination.k8s.io/v1"); ``group`` is the proto package's.
@@ -85,10 +122,9 @@ class Kind:
     _field_names: tuple[str, ...] = field(default=(), repr=False)
     _field_values: Callable[[Any], tuple[str, ...]] = field(default=lambda _: (), repr=False)
 
-    def attributes(self, value: bytes) -> Attributes:
+    def attributes(self, value: bytes) -> LazyAttributes:
         """What selectors see of stored bytes; a field that occurs twice is merged as protobuf does."""
-        message = self.message.FromString(value)
-        return self.attributes_of(message)
+        return LazyAttributes(self.message.FromString(value), self.fields)
 
     def attributes_of(self, message: Any) -> Attributes:
         """What selectors see of a parsed message."""

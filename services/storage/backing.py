@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.storage.interface import ResourceStore
+from services.storage.interface import Page, ResourceStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FeedEntry:
-    """What a key holds since ``revision``; ``value`` None: nothing.
+    """What a key holds since ``revision``; ``value`` None: nothing. A value, not frozen for speed.
 
     ``previous`` and its revision: what it held before, where the feed was asked for that; None: nothing.
     """
@@ -43,6 +43,10 @@ class Backing(ResourceStore, Protocol):
         given still what the store holds at that revision?
         Raises ``Expired`` when the history is gone (compacted), ``HistoryReplaced`` when it is another one.
         """
+        ...
+
+    def pages(self, records_max: int) -> AsyncGenerator[Page, None]:
+        """The whole collection at one most recent revision, in key order. Raises what ``list`` raises."""
         ...
 
     async def current_revision(self) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from services.api.selectors import Attributes, Selection
+from services.api.selectors import Attributes, HasAttributes, Selection
 
 __all__ = [
     "Attributes",
@@ -64,15 +64,16 @@ class Match(enum.Enum):
     EXACT = "Exact"
 
 
-AttributesOf = Callable[[bytes], Attributes]
-"""Decodes as much of a stored value as selectors need. Called at most once per stored revision, lazily."""
+AttributesOf = Callable[[bytes], HasAttributes]
+"""Decodes as much of a stored value as selectors need. Called when a selector or an index first asks."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Record:
     """A key, its canonical bytes, and the revision that wrote them.
 
-    Implementations may hand out a subclass that caches attributes; treat records as immutable values.
+    An immutable value by agreement only: a frozen one takes three times as long to make, and they are made by the
+    hundred thousand. Implementations may hand out a subclass that knows its attributes.
     """
 
     key: str

@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
-from services.api import wire
-from services.storage.interface import Attributes, AttributesOf, EventType, Record
+import sys
+from collections import deque
+from collections.abc import Mapping
 
-_set = object.__setattr__
+from services.api import wire
+from services.storage.interface import AttributesOf, EventType, Record
+
+_FIELDS_KEPT = 1_024
+_LABELS_KEPT = 16_384
+_WIRES_KEPT = 8_192
 
 
 class Item(Record):
-    """A record whose attributes are decoded when a selector first asks, once per revision."""
+    """A record that knows what selectors see of it, at a price that 100,000 of them can pay.
 
-    __slots__ = ("_attributes", "_attributes_of")
+    Labels are shared by all items that have the same ones. Fields are decoded when asked for and forgotten soon, except
+    for the value of the collection's index.
+    """
 
-    _attributes: Attributes | None
-    _attributes_of: AttributesOf
+    __slots__ = ("_attributes_of", "_fields", "_indexed", "_labels")
 
     def __init__(self, key: str, value: bytes, revision: int, attributes_of: AttributesOf) -> None:
-        _set(self, "key", key)
-        _set(self, "value", value)
-        _set(self, "revision", revision)
-        _set(self, "_attributes", None)
-        _set(self, "_attributes_of", attributes_of)
+        self.key = key
+        self.value = value
+        self.revision = revision
+        self._attributes_of = attributes_of
+        self._labels: Mapping[str, str] | None = None
+        self._fields: Mapping[str, str] | None = None
+        self._indexed: str | None = None
 
     @property
-    def attributes(self) -> Attributes:
-        found = self._attributes
+    def attributes(self) -> Item:
+        """``selectors.HasAttributes``: the item itself."""
+        return self
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        found = self._labels
         if found is None:
-            found = self._attributes_of(self.value)
-            _set(self, "_attributes", found)
+            found = self._labels = _shared(self._attributes_of(self.value).labels)
+        return found
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        found = self._fields
+        if found is None:
+            found = self._fields = self._attributes_of(self.value).fields
+            _with_fields.append(self)
+            if len(_with_fields) > _FIELDS_KEPT:
+                _with_fields.popleft()._fields = None
+        return found
+
+    def indexed(self, index: str) -> str:
+        """The value of the field by which the item's collection is indexed."""
+        found = self._indexed
+        if found is None:
+            # Not through ``fields``: a whole collection that is loaded would only drive out what others asked for.
+            found = self._indexed = sys.intern(self._attributes_of(self.value).fields.get(index, ""))
         return found
 
 
+_with_fields: deque[Item] = deque()
+_labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
+
+
+def _shared(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The one mapping for all items with these labels (pods of one template have the same)."""
+    if len(_labels) >= _LABELS_KEPT:
+        _labels.clear()
+    return _labels.setdefault(frozenset(labels.items()), labels)
+
+
 class StoredEvent:
-    """An ``interface.Event``; the frame is encoded when the first watch sends it and then shared."""
+    """An ``interface.Event``; the frame is encoded when the first watch sends it, and kept while it is likely to be
+    sent to others.
+    """
 
     __slots__ = ("_wire", "record", "type")
 
@@ -44,12 +88,19 @@ class StoredEvent:
 
     @property
     def wire(self) -> bytes:
-        if not self._wire:
-            self._wire = wire.watch_event(int(self.type), self.record.value, self.record.revision)
-        return self._wire
+        found = self._wire
+        if not found:
+            found = self._wire = wire.watch_event(int(self.type), self.record.value, self.record.revision)
+            _encoded.append(self)
+            if len(_encoded) > _WIRES_KEPT:
+                _encoded.popleft()._wire = b""
+        return found
 
     def __repr__(self) -> str:
         return f"{self.type.name} {self.record.key}@{self.record.revision}"
+
+
+_encoded: deque[StoredEvent] = deque()
 
 
 class Change:

@@ -212,6 +212,11 @@ class MemoryStore:
         self._check_available()
         return self._backend.revision
 
+    async def pages(self, records_max: int) -> AsyncGenerator[Page, None]:
+        page = await self.list(ListQuery(self._view.prefix, EVERYTHING))
+        for start in range(0, max(1, len(page.records)), records_max):
+            yield Page(page.records[start : start + records_max], page.revision, False, None)
+
     async def request_progress(self, revision: int) -> None:
         del revision
         self._settle()

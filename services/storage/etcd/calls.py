@@ -37,6 +37,10 @@ class Calls:
     async def range(self, request: Any) -> Any:
         return await self._call("range", self._kv.Range, request)
 
+    def begin_range(self, request: Any) -> Any:
+        """A range under way: await it for its response, or cancel it. For bulk, which is not measured."""
+        return self._kv.Range(request, timeout=self._timeout_s)
+
     async def compact(self, revision: int) -> None:
         await self._call("compact", self._kv.Compact, rpc.CompactionRequest(revision=revision))
 

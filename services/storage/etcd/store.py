@@ -116,6 +116,26 @@ class EtcdStore:
             self._counts[query.prefix] = total
         return _page(query, records, revision, total)
 
+    async def pages(self, records_max: int) -> AsyncGenerator[Page, None]:
+        end = range_end(self._prefix).encode()
+        response = await self._range(requests.range_of(self._prefix.encode(), end, limit=records_max))
+        revision = int(response.header.revision)
+        while response.more:
+            request = requests.range_of(response.kvs[-1].key + b"\0", end, revision=revision, limit=records_max)
+            # etcd reads the next page while this one is worked on.
+            following = self._calls.begin_range(request)
+            try:
+                yield self._whole(response, revision)
+                response = await following
+            except grpc.aio.AioRpcError as failure:
+                raise read_failure(failure, revision) from failure
+            finally:
+                following.cancel()
+        yield self._whole(response, revision)
+
+    def _whole(self, response: Any, revision: int) -> Page:
+        return Page(list(map(self._item, response.kvs)), revision, bool(response.more), None)
+
     def _item(self, kv: Any) -> Item:
         return Item(kv.key.decode(), kv.value, kv.mod_revision, self._attributes_of)
 

@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 
-from services.api.selectors import EVERYTHING
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
@@ -29,13 +28,13 @@ from services.storage.errors import (
 from services.storage.interface import (
     AttributesOf,
     ListQuery,
-    Match,
     Page,
     Record,
     Watcher,
     WatchQuery,
     Write,
 )
+from services.storage.items import Item
 from services.storage.queries import Freshness, plan_list, plan_watch, wants_state
 from services.storage.watchcache import metrics
 from services.storage.watchcache.audit import Audit, CacheDiffers
@@ -51,7 +50,7 @@ _log = logging.getLogger(__name__)
 WAIT_S_MAX = 3.0
 _PATIENCE_S = 0.005  # what changed in this collection arrives by itself within a few ms
 _ASK_AGAIN_S = 0.1
-_PAGE_RECORDS = 5_000
+_PAGE_RECORDS = 2_000
 
 
 class CachedStore:
@@ -137,22 +136,14 @@ class CachedStore:
         metrics.INITIALIZATIONS.labels(self._resource).inc()
         _log.info("%s: %d records at revision %d", self._prefix, len(records), revision)
 
-    async def _read_all(self) -> tuple[list[Record], int]:
-        page = await self._backing.list(ListQuery(self._prefix, EVERYTHING, limit=_PAGE_RECORDS))
-        records = list(page.records)
-        while page.more:
-            page = await self._backing.list(
-                ListQuery(
-                    self._prefix,
-                    EVERYTHING,
-                    revision=page.revision,
-                    match=Match.EXACT,
-                    start_key=records[-1].key,
-                    limit=_PAGE_RECORDS,
-                )
-            )
-            records.extend(page.records)
-        return records, page.revision
+    async def _read_all(self) -> tuple[list[Item], int]:
+        items: list[Item] = []
+        revision = 0
+        async with contextlib.aclosing(self._backing.pages(_PAGE_RECORDS)) as pages:
+            async for page in pages:
+                items.extend(map(self.view.item, page.records))
+                revision = page.revision
+        return items, revision
 
     async def _watch_backing(self) -> None:
         """Take in changes until the history is gone, or the audit finds that the cache differs (both raise)."""

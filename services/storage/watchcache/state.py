@@ -30,7 +30,7 @@ class State:
         self._by_value = {}
         if self.index is not None:
             for item in self.items.values():
-                self._by_value.setdefault(self.value_of(item), set()).add(item.key)
+                self._by_value.setdefault(item.indexed(self.index), set()).add(item.key)
 
     def put(self, item: Item) -> Item | None:
         """Returns what the key held before."""
@@ -50,14 +50,10 @@ class State:
                 self._reindex(old, None)
         return old
 
-    def value_of(self, item: Item) -> str:
-        """What the indexed field holds."""
-        assert self.index is not None
-        return item.attributes.fields.get(self.index, "")
-
     def _reindex(self, old: Item | None, new: Item | None) -> None:
-        before = self.value_of(old) if old is not None else None
-        after = self.value_of(new) if new is not None else None
+        assert self.index is not None
+        before = old.indexed(self.index) if old is not None else None
+        after = new.indexed(self.index) if new is not None else None
         if before == after:
             return
         if before is not None and old is not None:

@@ -122,12 +122,14 @@ class Stream:
 
     def _feeds_of(self, change: Change) -> Iterable[str]:
         feeds = self._parents(change.key)
-        if self._index is None:
+        index = self._index
+        if index is None:
             return feeds
-        values = {
-            "=" + item.attributes.fields.get(self._index, "") for item in (change.old, change.new) if item is not None
-        }
-        return (*feeds, *values)
+        old = change.old.indexed(index) if change.old is not None else None
+        new = change.new.indexed(index) if change.new is not None else None
+        if old == new or old is None:
+            return (*feeds, f"={new}")
+        return (*feeds, f"={old}") if new is None else (*feeds, f"={old}", f"={new}")
 
     def _parents(self, key: str) -> tuple[str, ...]:
         parent = key[: key.rfind("/") + 1]

@@ -51,10 +51,18 @@ class View:
 
     def replace(self, records: Iterable[Record], revision: int, *, voided: type[Expired] | None = None) -> None:
         """The whole collection as of ``revision``, at once; watches not so far end (``voided``: all)."""
-        self.state.load(Item(record.key, record.value, record.revision, self._attributes_of) for record in records)
+        self.state.load(map(self.item, records))
         self._snapshots.clear()
         self._states.clear()
         self.stream.restart(revision, voided=voided)
+
+    def item(self, record: Record) -> Item:
+        """``record`` as this collection keeps it, with the value of its index: the costly part of ``replace``."""
+        if not isinstance(record, Item):
+            record = Item(record.key, record.value, record.revision, self._attributes_of)
+        if self._index is not None:
+            record.indexed(self._index)
+        return record
 
     def apply(self, revision: int, entries: Sequence[FeedEntry]) -> None:
         """Changes in order, complete up to ``revision``. Keys outside the collection count as positions only."""
