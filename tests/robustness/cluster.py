@@ -31,9 +31,9 @@ from services.rpc.status import StatusError
 from services.storage.etcd import EtcdConfig
 from services.storage.memory import MemoryBackend
 from tests.robustness.link import Link
-from tests.support.etcd import EtcdProcess, free_port
+from tests.robustness.ports import PortBlock, port_block
+from tests.support.etcd import EtcdProcess
 
-PORTS = range(18_400, 18_700)
 TENANTS = ("acme", "beta")
 NAMESPACES = ("default", "blue", "green")
 READY_S = 60.0
@@ -161,14 +161,15 @@ class Cluster:
 async def running(settings: Settings, directory: pathlib.Path) -> AsyncIterator[Cluster]:
     """The processes, ready, with tenants and namespaces. All of them end with the block."""
     async with contextlib.AsyncExitStack() as stack:
-        home = await stack.enter_async_context(_placement_home())
-        etcd = EtcdProcess(free_port(PORTS), free_port(PORTS), data_dir=directory / "etcd")
+        ports = stack.enter_context(port_block())
+        home = await stack.enter_async_context(_placement_home(ports.take()))
+        etcd = EtcdProcess(ports.take(), ports.take(), data_dir=directory / "etcd")
         etcd.directory.mkdir(parents=True, exist_ok=True)
         stack.callback(etcd.remove)
         await asyncio.to_thread(etcd.start)
         cluster = Cluster(etcd, [], [], [], directory)
         for number in range(settings.servers):
-            await _add_server(stack, cluster, settings, number, home)
+            await _add_server(stack, cluster, settings, number, home, ports)
         if not await cluster.ready():
             raise RuntimeError(f"the servers are not ready after {READY_S} s; see {directory}")
         await _populate(cluster)
@@ -177,10 +178,10 @@ async def running(settings: Settings, directory: pathlib.Path) -> AsyncIterator[
 
 
 async def _add_server(
-    stack: contextlib.AsyncExitStack, cluster: Cluster, settings: Settings, number: int, home: str
+    stack: contextlib.AsyncExitStack, cluster: Cluster, settings: Settings, number: int, home: str, ports: PortBlock
 ) -> None:
-    port = free_port(PORTS)
-    etcd_link = await stack.enter_async_context(Link(free_port(PORTS), cluster.etcd.client_port))
+    port = ports.take()
+    etcd_link = await stack.enter_async_context(Link(ports.take(), cluster.etcd.client_port))
     config = _CONFIG.format(
         port=port,
         etcd=etcd_link.endpoint,
@@ -193,15 +194,15 @@ async def _add_server(
     server = ServerProcess(cluster.directory, f"tp-1-{number}", config, port)
     cluster.servers.append(server)
     cluster.etcd_links.append(etcd_link)
-    cluster.links.append(await stack.enter_async_context(Link(free_port(PORTS), port)))
+    cluster.links.append(await stack.enter_async_context(Link(ports.take(), port)))
     stack.push_async_callback(server.end)
     server.start()
 
 
 @contextlib.asynccontextmanager
-async def _placement_home() -> AsyncIterator[str]:
+async def _placement_home(port: int) -> AsyncIterator[str]:
     clock, rand, stopping = SystemClock(), Rand(), asyncio.Event()
-    listen = f"127.0.0.1:{free_port(PORTS)}"
+    listen = f"127.0.0.1:{port}"
     config = resource_config.Config("rp-1", listen, EtcdConfig(), advertise=(listen,), placement_home=True)
     async with MemoryBackend() as backend, asyncio.TaskGroup() as tasks:
         host = resource_app.assemble(config, backend, clock=clock, rand=rand)

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.robustness.cluster import PORTS
 from tests.robustness.link import Link
-from tests.support.etcd import free_port
+from tests.robustness.ports import port_block
 
 
 @pytest.fixture
@@ -21,9 +20,10 @@ async def link() -> AsyncIterator[Link]:
             writer.write(data)
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", free_port(PORTS))
-    async with server, Link(free_port(PORTS), server.sockets[0].getsockname()[1]) as link:
-        yield link
+    with port_block() as ports:
+        target = ports.take()
+        async with await asyncio.start_server(echo, "127.0.0.1", target), Link(ports.take(), target) as link:
+            yield link
 
 
 class Client:
