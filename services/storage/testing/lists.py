@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from services.api.selectors import EVERYTHING, Selection
 from services.storage.errors import Expired, InvalidQuery
-from services.storage.interface import ListQuery, Match, Page, Record
+from services.storage.interface import ListQuery, Match, Page, Record, Write
 from services.storage.testing.expect import raises
-from services.storage.testing.world import World, names, selection
+from services.storage.testing.world import World, names, pod, selection
 
 
 async def _create(world: World, *wanted: str) -> list[Record]:
@@ -228,3 +228,65 @@ async def count_estimates_what_a_list_would_give(world: World) -> None:
     for below, expected in (("", 3), ("acme/", 2), ("nobody/", 0)):
         await world.list(below=below)
         assert world.store.count(world.prefix + below) == expected
+
+
+async def a_key_deleted_and_created_again_lists_at_each_revision_as_it_was(world: World) -> None:
+    first = await world.create("a", note="first")
+    other = await world.create("b")
+    await world.delete(first)
+    gone_at = await world.position()
+    again = await world.create("a", note="again")
+    for revision, wanted in (
+        (other.revision, [first, other]),
+        (gone_at, [other]),
+        (again.revision, [again, other]),
+    ):
+        page = await world.list(revision=revision, match=Match.EXACT)
+        assert list(page.records) == wanted
+        paged = await world.list(revision=revision, match=Match.EXACT, limit=1)
+        assert (list(paged.records), paged.more) == (wanted[:1], len(wanted) > 1)
+
+
+async def an_exact_list_selects_by_what_labels_were_then(world: World) -> None:
+    was = await world.create("a", labels={"app": "web"})
+    now = await world.change(was, labels={"app": "db"})
+    for revision, chosen, wanted in (
+        (was.revision, "app=web", [was]),
+        (was.revision, "app=db", []),
+        (now.revision, "app=web", []),
+        (now.revision, "app=db", [now]),
+    ):
+        page = await world.list(selection(chosen), revision=revision, match=Match.EXACT)
+        assert list(page.records) == wanted
+
+
+async def a_rare_match_is_found_in_one_page(world: World) -> None:
+    writes = [Write(world.key(f"p{number:03}"), pod(f"p{number:03}"), 0) for number in range(600)]
+    await world.store.write_batch(writes)
+    rare = await world.create("p300x", labels={"app": "rare"})
+    page = await world.list(selection("app=rare"), limit=1)
+    assert (list(page.records), page.more, page.remaining) == ([rare], False, None)
+    page = await world.list(selection("app=missing"), limit=1)
+    assert (list(page.records), page.more) == ([], False)
+
+
+async def a_continuation_goes_on_although_its_key_is_gone(world: World) -> None:
+    records = await _create(world, "a", "b", "c")
+    first = await world.list(limit=2)
+    await world.delete(records[1])
+    exact = await world.list(revision=first.revision, match=Match.EXACT, limit=2, after=records[1].key)
+    assert list(exact.records) == [records[2]]
+    recent = await world.list(limit=2, after=records[1].key)
+    assert list(recent.records) == [records[2]]
+
+
+async def a_page_ends_within_its_namespace(world: World) -> None:
+    await world.create("a", namespace="n1")
+    last = await world.create("b", namespace="n1")
+    await world.create("c", namespace="n2")
+    first = await world.list(below="acme/n1/", limit=1)
+    assert (names(first), first.more, first.remaining) == (["a"], True, 1)
+    rest = await world.list(
+        below="acme/n1/", revision=first.revision, match=Match.EXACT, limit=1, after=first.records[-1].key
+    )
+    assert (list(rest.records), rest.more, rest.remaining) == ([last], False, 0)

@@ -6,7 +6,7 @@ import asyncio
 
 from services.api.pb.ursa.core.v1 import pod_service_pb2
 from services.api.selectors import EVERYTHING
-from services.storage.errors import Expired, InvalidQuery
+from services.storage.errors import Expired, InvalidQuery, ResourceVersionTooLarge
 from services.storage.interface import Record, WatchQuery, Write
 from services.storage.testing.expect import raises
 from services.storage.testing.world import (
@@ -341,3 +341,93 @@ async def watches_that_contradict_themselves_name_the_field(world: World) -> Non
         with raises(InvalidQuery) as caught:
             await world.store.watch(query)
         assert caught.value.field == field
+
+
+async def a_key_deleted_and_created_again_is_deleted_and_added(world: World) -> None:
+    first = await world.create("a")
+    watcher = await world.watch(revision=first.revision)
+    await world.delete(first)
+    gone_at = await world.position()
+    again = await world.create("a")
+    assert await next_events(watcher, 2) == [("DELETED", "a", gone_at), ("ADDED", "a", again.revision)]
+
+
+async def the_state_of_a_selection_is_what_it_selects(world: World) -> None:
+    web = await world.create("a", labels={"app": "web"}, node="n1")
+    await world.create("b", labels={"app": "db"}, node="n1")
+    await world.create("c", labels={"app": "web"}, node="n2")
+    for chosen in (selection("app=web", "spec.nodeName=n1"), selection("app!=db", "spec.nodeName=n1")):
+        watcher = await world.watch(chosen, bookmarks=True)
+        batch = await next_batch(watcher)
+        assert [seen(event) for event in batch.events] == [("ADDED", "a", web.revision)]
+        assert (await next_batch(watcher)).initial_events_end
+        watcher.close()
+
+
+async def a_state_ahead_of_the_store_is_refused_after_a_wait(world: World) -> None:
+    ahead = await world.position() + 1_000
+    with raises(ResourceVersionTooLarge) as caught:
+        await world.watch(revision=ahead, initial_events=True)
+    assert caught.value.revision == ahead
+
+
+async def a_bookmark_passes_what_a_selection_did_not_see(world: World) -> None:
+    watcher = await world.watch(selection("app=web"), revision=await world.position(), bookmarks=True)
+    record = await world.create("a", labels={"app": "db"})
+    everything = await world.watch(revision=record.revision - 1)
+    await next_events(everything, 1)  # it has arrived
+    for _ in range(100):
+        watcher.request_bookmark()
+        mark = await next_batch(watcher)
+        assert mark.bookmark and not mark.events
+        if mark.revision >= record.revision:
+            break
+        await asyncio.sleep(0.02)
+    assert mark.revision >= record.revision
+    seen_later = await world.create("b", labels={"app": "web"})
+    assert await next_events(watcher, 1) == [("ADDED", "b", seen_later.revision)]
+
+
+async def a_watch_that_is_given_up_leaves_the_others_alone(world: World) -> None:
+    position = await world.position()
+    given_up, kept = await world.watch(revision=position), await world.watch(revision=position)
+    waiting = asyncio.gather(given_up.wait(), return_exceptions=True)
+    given_up.close()
+    given_up.close()
+    async with asyncio.timeout(PATIENCE_S):
+        await waiting
+    record = await world.create("a")
+    assert await next_events(kept, 1) == [("ADDED", "a", record.revision)]
+    assert given_up.take() is None
+
+
+async def initial_states_during_writes_join_the_stream_without_gap_or_repetition(world: World) -> None:
+    async def write(number: int) -> None:
+        for turn in range(8):
+            record = await world.create(f"w{number}-{turn}")
+            if turn % 3 == 0:
+                await world.delete(record)
+
+    async def follow() -> dict[str, int]:
+        """The collection as a client keeps it."""
+        watcher = await world.watch(bookmarks=True)
+        held: dict[str, int] = {}
+        while len(held) < 15 or any(name.endswith(("-0", "-3", "-6")) for name in held):
+            for event in (await next_batch(watcher)).events:
+                kind, name, revision = seen(event)
+                assert (name in held) == (kind != "ADDED"), f"{kind} {name}"
+                assert held.get(name, 0) < revision
+                if kind == "DELETED":
+                    del held[name]
+                else:
+                    held[name] = revision
+        return held
+
+    async with asyncio.TaskGroup() as tasks:
+        followers = []
+        for number in range(3):
+            tasks.create_task(write(number))
+            followers.append(tasks.create_task(follow()))
+    wanted = {record.key.rpartition("/")[2]: record.revision for record in (await world.list()).records}
+    for follower in followers:
+        assert follower.result() == wanted

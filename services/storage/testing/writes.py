@@ -14,7 +14,7 @@ from services.storage.errors import (
 )
 from services.storage.interface import Lane, Record, Write
 from services.storage.testing.expect import raises
-from services.storage.testing.world import World, pod
+from services.storage.testing.world import World, next_events, pod
 
 
 async def create_returns_what_the_key_holds_now(world: World) -> None:
@@ -218,3 +218,33 @@ async def a_failed_write_leaves_no_trace(world: World) -> None:
     with raises(StorageError):
         await world.create("a")
     assert list((await world.list()).records) == list(before.records) == [record]
+
+
+async def of_concurrent_deletes_of_one_revision_one_wins(world: World) -> None:
+    record = await world.create("a")
+    deletion = Write(record.key, None, record.revision)
+    outcomes = await asyncio.gather(*(world.store.write(deletion) for _ in range(8)), return_exceptions=True)
+    assert outcomes.count(None) == 1
+    assert sum(isinstance(outcome, KeyNotFound) for outcome in outcomes) == 7
+
+
+async def create_delete_create_in_quick_succession_keeps_its_order(world: World) -> None:
+    key = world.key("a")
+    watcher = await world.watch(revision=await world.position())
+    turns = [Write(key, pod("a", note=str(turn)) if turn % 2 == 0 else None, None) for turn in range(20)]
+    outcomes = await asyncio.gather(*(world.store.write(write) for write in turns))
+    assert [outcome is not None for outcome in outcomes] == [turn % 2 == 0 for turn in range(20)]
+    events = await next_events(watcher, 20)
+    assert [kind for kind, *_ in events] == ["ADDED", "DELETED"] * 10
+    revisions = [revision for *_, revision in events]
+    assert revisions == sorted(set(revisions))
+    assert [revision for revision, write in zip(revisions, turns, strict=True) if write.value is not None] == [
+        outcome.revision for outcome in outcomes if outcome is not None
+    ]
+
+
+async def a_heartbeat_is_acknowledged_when_it_is_stored(world: World) -> None:
+    record = await world.create("a")
+    beat = await world.store.write(Write(record.key, pod("a", note="beat"), record.revision, Lane.HEARTBEAT))
+    assert beat is not None
+    assert await world.store.get(record.key) == beat
