@@ -10,6 +10,9 @@ SELECTOR_CHARACTERS_MAX = 64 * 1024
 
 # One message of a list, and of a multiplexed watch.
 MESSAGE_BYTES_TARGET = 1 << 20
+# One part of a list or an initial state while the server has other work.
+BUSY_PART_BYTES_TARGET = 256 << 10
+TURNS_BETWEEN_PARTS = 6
 # What initial states and catch-up may put in front of live events.
 BULK_BYTES_TARGET = 64 << 10
 

@@ -6,10 +6,12 @@ in line, and everybody else is told to come again (RESOURCE_EXHAUSTED, TooManyRe
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.api.kinds import NODES, PODS, Kind
-from services.apiserver import metrics
+from services.apiserver import limits, metrics
 from services.rpc.lanes import Budget, Lane
 
 _SYSTEM = frozenset(
@@ -46,6 +48,41 @@ class OverloadConfig:
     system_bytes_max: int = 32 << 20
 
 
+class Bulk:
+    """Turns for the parts of lists and of watches' initial states: ``async with bulk`` while one part is made.
+
+    One part in each turn of the event loop, however many are under way, and a small one when others have work to do:
+    gRPC accepts one call in each turn, so that the length of a turn is what a heartbeat waits for.
+    """
+
+    def __init__(self, urgent: Sequence[Lane], bulky: Sequence[Lane]) -> None:
+        self._urgent = urgent
+        self._bulky = bulky
+        self._lock = asyncio.Lock()
+
+    @property
+    def part_bytes(self) -> int:
+        alone = not self._contended and sum(lane.running for lane in self._bulky) <= 1
+        return limits.MESSAGE_BYTES_TARGET if alone else limits.BUSY_PART_BYTES_TARGET
+
+    @property
+    def _contended(self) -> bool:
+        return any(lane.running for lane in self._urgent) or any(lane.waiting for lane in self._bulky)
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._release(limits.TURNS_BETWEEN_PARTS if self._contended else 0)
+
+    def _release(self, turns: int) -> None:
+        """Let others have ``turns`` turns of the loop before the next part."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._release, turns - 1)
+        else:
+            self._lock.release()
+
+
 class Overload:
     """The lanes of one server."""
 
@@ -57,6 +94,7 @@ class Overload:
         self.lists = self._lane("lists", config.lists_at_once_max, config.lists_waiting_max, workload)
         self.openings = self._lane("watches", config.openings_at_once_max, config.openings_waiting_max, workload)
         self.system = self._lane("heartbeats", config.system_at_once_max, config.system_waiting_max, system)
+        self.bulk = Bulk((self.writes, self.reads, self.system), (self.lists, self.openings))
         metrics.follow_lanes((self.writes, self.reads, self.lists, self.openings, self.system))
 
     def lane_of(self, kind: Kind, verb: str) -> Lane:

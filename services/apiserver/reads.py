@@ -11,6 +11,7 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import GetRequest, ListRequest
 from services.apiserver import limits, scope
 from services.apiserver.continuation import INCONSISTENT, ContinueTokens, Position
 from services.apiserver.objects import parse_request
+from services.apiserver.overload import Bulk
 from services.apiserver.resource import Resource
 from services.rpc import status
 from services.rpc.handlers import Context
@@ -24,11 +25,12 @@ _MATCHES = {match.value: match for match in Match}
 class Reads:
     """Get and List of one kind."""
 
-    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens) -> None:
+    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens, bulk: Bulk) -> None:
         self._resource = resource
         self._kind = resource.kind
         self._gate = gate
         self._tokens = tokens
+        self._bulk = bulk
 
     async def get(self, request: bytes, context: Context) -> bytes:
         wanted = parse_request(GetRequest, request)
@@ -54,7 +56,21 @@ class Reads:
         token = ""
         if page.more:
             token = await self._tokens.make(Position(page.revision, page.records[-1].key), bound)
-        await _send(page, token, context)
+        await self._send(page, token, context)
+
+    async def _send(self, page: Page, token: str, context: Context) -> None:
+        """Parts of about 1 MB, smaller ones while there is other work; the metadata goes with the last one."""
+        records = page.records
+        start = 0
+        while True:
+            async with self._bulk:
+                part, start = _part(records, start, self._bulk.part_bytes)
+                if start >= len(records):
+                    part.append(wire.list_meta(page.revision, token, page.remaining if token else None))
+                joined = b"".join(part)
+            await context.write(joined)
+            if start >= len(records):
+                return
 
     async def _query(self, wanted: Any, prefix: str, selection: Any, bound: str) -> ListQuery:
         limit = min(wanted.limit, limits.PAGE_ITEMS_MAX)
@@ -118,20 +134,7 @@ def _check_list(wanted: Any) -> None:
         raise status.invalid(violations, subject="the request")
 
 
-async def _send(page: Page, token: str, context: Context) -> None:
-    """Parts of about 1 MB; the metadata goes with the last one."""
-    records = page.records
-    start = 0
-    while True:
-        part, start = _part(records, start)
-        if start >= len(records):
-            part.append(wire.list_meta(page.revision, token, page.remaining if token else None))
-            await context.write(b"".join(part))
-            return
-        await context.write(b"".join(part))
-
-
-def _part(records: Sequence[Record], start: int) -> tuple[list[bytes], int]:
+def _part(records: Sequence[Record], start: int, bytes_target: int) -> tuple[list[bytes], int]:
     frames: list[bytes] = []
     size = 0
     for index in range(start, len(records)):
@@ -139,6 +142,6 @@ def _part(records: Sequence[Record], start: int) -> tuple[list[bytes], int]:
         frame = wire.list_item(record.value, record.revision)
         size += len(frame)
         frames.append(frame)
-        if size >= limits.MESSAGE_BYTES_TARGET:
+        if size >= bytes_target:
             return frames, index + 1
     return frames, len(records)

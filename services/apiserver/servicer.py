@@ -95,8 +95,8 @@ class ApiServer:
 
     def _methods(self, resource: Resource) -> dict[str, Handler]:
         kind, around = resource.kind, self._surroundings
-        reads = Reads(resource, around.gate, around.tokens)
-        watch = TypedWatch(resource, around.gate, self._draining, self._clock, around.makers.rand)
+        reads = Reads(resource, around.gate, around.tokens, self.overload.bulk)
+        watch = TypedWatch(resource, around.gate, self._draining, self._clock, around.makers.rand, self.overload.bulk)
         writes = self.writes[kind.resource]
         table = {
             "Get": self.unary(kind, "GET", reads.get),

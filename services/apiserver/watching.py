@@ -10,6 +10,7 @@ from services.api.kinds import Kind
 from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
 from services.apiserver import frames, limits, scope
 from services.apiserver.objects import parse_request
+from services.apiserver.overload import Bulk
 from services.apiserver.reads import resource_version
 from services.apiserver.resource import Resource
 from services.base.clock import Clock
@@ -80,13 +81,20 @@ class TypedWatch:
     """Watch of one kind."""
 
     def __init__(
-        self, resource: Resource, gate: scope.TenantGate, draining: Draining, clock: Clock, rand: Rand
+        self,
+        resource: Resource,
+        gate: scope.TenantGate,
+        draining: Draining,
+        clock: Clock,
+        rand: Rand,
+        bulk: Bulk,
     ) -> None:
         self._resource = resource
         self._gate = gate
         self._draining = draining
         self._clock = clock
         self._rand = rand
+        self._bulk = bulk
         self._encoder = frames.BatchEncoder()
 
     async def watch(self, request: bytes, context: Context, place: Place) -> None:
@@ -112,9 +120,13 @@ class TypedWatch:
         try:
             while True:
                 awake.clear()
-                batch = watcher.take(limits.MESSAGE_BYTES_TARGET)
-                if batch is not None:
-                    await context.write(self._encoder.encode(batch))
+                if place.left:
+                    message = self._next(watcher, limits.MESSAGE_BYTES_TARGET)
+                else:
+                    async with self._bulk:
+                        message = self._next(watcher, self._bulk.part_bytes)
+                if message is not None:
+                    await context.write(message)
                     continue
                 place.leave()
                 self._draining.check()
@@ -126,6 +138,10 @@ class TypedWatch:
             self._draining.discard(awake.set)
             for timer in timers:
                 timer.cancel()
+
+    def _next(self, watcher: Watcher, limit_bytes: int) -> bytes | None:
+        batch = watcher.take(limit_bytes)
+        return None if batch is None else self._encoder.encode(batch)
 
 
 def timeout_timers(

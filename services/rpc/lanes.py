@@ -13,6 +13,9 @@ from collections import deque
 from services.rpc import status
 from services.rpc.status import StatusError
 
+_REFUSE_AFTER_S = 1.0
+_HELD_MAX = 2000
+
 
 class Budget:
     """Bytes of requests that are being worked on, over all lanes that share it."""
@@ -57,6 +60,7 @@ class Lane:
         self._wait_s_max = wait_s_max
         self._retry_after_s = retry_after_s
         self.waiting = 0
+        self._held = 0
         self._line: deque[asyncio.Future[bool]] = deque()
 
     def enter(self) -> bool:
@@ -70,6 +74,7 @@ class Lane:
         """Stand in line for a place; False: the line is full, or it took too long."""
         if self.waiting >= self._waiting_max:
             self.refused += 1
+            await self._hold()
             return False
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
@@ -103,6 +108,16 @@ class Lane:
             "TooManyRequests", f"too many {self.name} at once, try again later", retry_after_s=self._retry_after_s
         )
 
+    async def _hold(self) -> None:
+        """Whoever is refused hears of it a little later: clients that come back at once would keep the server busy
+        with nothing but refusing them (gRPC accepts one call in each turn of the loop, whosever it is)."""
+        if self._held < _HELD_MAX:
+            self._held += 1
+            try:
+                await asyncio.sleep(_REFUSE_AFTER_S)
+            finally:
+                self._held -= 1
+
     def _stand(self, turn: asyncio.Future[bool]) -> None:
         # Whoever gave up is still in the line, and is passed over when its turn comes.
         if len(self._line) > 64 + 2 * self.waiting:
@@ -118,6 +133,10 @@ class Place:
 
     def __init__(self, lane: Lane) -> None:
         self._lane: Lane | None = lane
+
+    @property
+    def left(self) -> bool:
+        return self._lane is None
 
     def leave(self) -> None:
         lane, self._lane = self._lane, None

@@ -6,6 +6,8 @@ bytes, so that what is stored in wire form is served without being decoded.
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,14 +23,18 @@ __all__ = ["Server", "TlsConfig"]
 
 REQUEST_BYTES_MAX = 6 * 1024 * 1024
 
+# grpc.aio accepts one call in each turn of the event loop. Several acceptors share the port, each with the connections
+# that the kernel gives it, so that one client's storm is not what another one's heartbeat stands behind.
+ACCEPTORS = 4
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Above the API's own limits, so that a request beyond those is answered by the API, which names the limit.
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # What nobody has asked to read yet stays within 64 kB a call: without this gRPC learns to buffer megabytes.
     ("grpc.http2.bdp_probe", 0),
-    # Two servers on one port would each get half of the calls: a mistake that must fail at start.
-    ("grpc.so_reuseport", 0),
+    # For the acceptors of one process. That another process has the port is found out before.
+    ("grpc.so_reuseport", 1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Without it gRPC waits a minute for the answer to a ping, whatever the keepalive says.
@@ -45,7 +51,7 @@ class Server:
 
     def __init__(self, listen: str, *, tls: TlsConfig | None = None) -> None:
         self._listen = listen
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._servers = [grpc.aio.server(options=SERVER_OPTIONS) for _ in range(ACCEPTORS)]
         self._health = health.aio.HealthServicer()
         self._services: list[str] = []
         self._ready: bool | None = None
@@ -54,24 +60,50 @@ class Server:
 
     def add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         """Serve ``handlers`` (by method name) as ``service`` ("ursa.core.v1.Pods"). Before ``start`` only."""
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))
+        self._add(grpc.method_handlers_generic_handler(service, dict(handlers)))
         self._services.append(service)
+
+    def _add(self, handler: grpc.GenericRpcHandler) -> None:
+        for server in self._servers:
+            server.add_generic_rpc_handlers((handler,))
 
     async def start(self) -> None:
         """Listen. Not ready until ``set_ready`` says so. Raises ``OSError`` when the address is taken."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for server in self._servers:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._add_reflection()
+        self._check_free()
         try:
-            if self._tls is not None and self._tls.cert_file:
-                self.port = self._server.add_secure_port(self._listen, server_credentials(self._tls))
-            else:
-                self.port = self._server.add_insecure_port(self._listen)
+            for server in self._servers:
+                self.port = self._bind(server, self._listen if not self.port else self._listen_again())
         except RuntimeError as failure:
             raise OSError(f"cannot listen on {self._listen}: is the port taken?") from failure
         if not self.port:
             raise OSError(f"cannot listen on {self._listen}: is the port taken?")
         await self.set_ready(False)
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
+
+    def _bind(self, server: grpc.aio.Server, listen: str) -> int:
+        if self._tls is not None and self._tls.cert_file:
+            return server.add_secure_port(listen, server_credentials(self._tls))
+        return server.add_insecure_port(listen)
+
+    def _listen_again(self) -> str:
+        return f"{self._listen.rpartition(':')[0]}:{self.port}"
+
+    def _check_free(self) -> None:
+        """Two processes on one port would each get half of the calls: a mistake that must fail. Raises ``OSError``."""
+        host, _, port = self._listen.rpartition(":")
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as failure:
+                raise OSError(f"cannot listen on {self._listen}: is the port taken?") from failure
 
     async def set_ready(self, ready: bool) -> None:
         """Tell health checks: the service name "" and each service's own."""
@@ -85,7 +117,7 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls at once, cancel those that are still running after ``grace_s``."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
 
     def _add_reflection(self) -> None:
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -97,6 +129,4 @@ class Server:
         )
         # v1 has the messages of v1alpha under another service name; current clients ask for v1 first.
         for service in (REFLECTION_V1, reflection.SERVICE_NAME):
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": handler}),)
-            )
+            self._add(grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": handler}))

@@ -1,0 +1,1 @@
+"""Storms against a partition server in a process of its own."""

@@ -1,0 +1,166 @@
+"""A storm of creates, lists and watch openings leaves lease renewals and binds within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from services.api import kinds
+from services.client.clientset import Clientset
+from services.rpc.channel import make_channel
+from tests.integration.apiserver.world import (
+    binding,
+    eventually,
+    named,
+    pod,
+    resource_partition_config,
+    running,
+)
+from tests.support.etcd import EtcdProcess, free_port
+
+pytestmark = pytest.mark.etcd
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PORTS = range(18_700, 18_900)
+STORM_S = 8.0
+RSS_BYTES_MAX = 512 << 20
+CONFIG = """
+name = "tp-1"
+listen = "{listen}"
+[etcd]
+endpoints = ["{etcd}"]
+[overload]
+writes_at_once_max = 32
+writes_waiting_max = 128
+lists_at_once_max = 4
+lists_waiting_max = 24
+openings_at_once_max = 8
+openings_waiting_max = 64
+workload_bytes_max = 8_000_000
+[[resource_partitions]]
+name = "rp-1"
+endpoints = ["{home}"]
+placement_home = true
+"""
+
+
+@pytest.fixture
+def etcds() -> Iterator[list[EtcdProcess]]:
+    pair = [EtcdProcess(free_port(PORTS), free_port(PORTS)) for _ in range(2)]
+    try:
+        yield [process.start() for process in pair]
+    finally:
+        for process in pair:
+            process.remove()
+
+
+@contextlib.asynccontextmanager
+async def server(directory: pathlib.Path, etcd: str, home: str) -> AsyncIterator[tuple[str, subprocess.Popen[bytes]]]:
+    listen = f"127.0.0.1:{free_port(PORTS)}"
+    file = directory / "tp-1.toml"
+    file.write_text(CONFIG.format(listen=listen, etcd=etcd, home=home))
+    with (directory / "tp-1.log").open("ab") as log:
+        command = [sys.executable, "-m", "services.tenant_partition", "--config", str(file)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)  # noqa: ASYNC220
+    try:
+        yield listen, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def rss_bytes(process: subprocess.Popen[bytes]) -> int:
+    pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+async def timed(call: Any, taken: list[float]) -> Any:
+    started = time.monotonic()
+    answer = await call
+    taken.append(time.monotonic() - started)
+    return answer
+
+
+async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, etcds: list[EtcdProcess]) -> None:
+    home = resource_partition_config(etcds[1].endpoint, free_port(PORTS))
+    async with running(home), server(tmp_path, etcds[0].endpoint, home.listen) as (listen, process):
+        channel = make_channel([listen])
+        clients = Clientset(channel)
+        await eventually(lambda: clients.tenants.create(named(kinds.TENANTS, "acme")), within_s=30)
+        waiting = [f"bound-{number}" for number in range(1000)]
+        for start in range(0, 1000, 100):
+            await clients.pods.batch_create([pod("acme", name) for name in waiting[start : start + 100]])
+        storm = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.integration.overload.storm",
+            listen,
+            "acme",
+            str(STORM_S),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        renewals: list[float] = []
+        binds: list[float] = []
+        rss = 0
+        finished = asyncio.get_running_loop().create_task(storm.communicate())
+
+        async def renewing(number: int) -> None:
+            lease: Any = named(kinds.LEASES, f"leader-{number}", tenant="system", namespace="kube-system")
+            lease = await timed(clients.leases.create(lease), renewals)
+            while not finished.done():
+                lease.spec.holder_identity = f"me-{len(renewals)}"
+                lease = await timed(clients.leases.update(lease), renewals)
+                await asyncio.sleep(0.02)
+
+        async def placing() -> None:
+            while waiting and not finished.done():
+                await timed(clients.pods.bind(binding("acme", waiting.pop(), "n1")), binds)
+                await asyncio.sleep(0.02)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(4):
+                    tasks.create_task(renewing(number))
+                    tasks.create_task(placing())
+                while not finished.done():
+                    rss = max(rss, rss_bytes(process))
+                    await asyncio.sleep(0.1)
+        finally:
+            if storm.returncode is None:
+                storm.kill()
+        output, _ = await finished
+        await channel.close()
+    report = json.loads(output)
+    answers = report["answers"]
+    figures = f"renewals {summary(renewals)}, binds {summary(binds)}, RSS {rss >> 20} MiB, {answers}"
+    print(figures)
+    assert len(renewals) > 20 and len(binds) > 20, figures
+    assert p99(renewals) <= 1.0, figures
+    assert p99(binds) <= 1.0, figures
+    assert rss < RSS_BYTES_MAX, figures
+    assert not report["unexplained"]
+    # Everybody was answered: served, or told to come again.
+    assert all(answer.split(" ", 1)[1] in ("OK", "RESOURCE_EXHAUSTED TooManyRequests") for answer in answers), figures
+    for what in ("create", "list", "watch"):
+        assert answers.get(f"{what} OK", 0) > 0, figures
+    assert answers.get("create RESOURCE_EXHAUSTED TooManyRequests", 0) > 0, figures
+
+
+def p99(taken: list[float]) -> float:
+    return sorted(taken)[min(len(taken) - 1, int(len(taken) * 0.99))]
+
+
+def summary(taken: list[float]) -> str:
+    ordered = sorted(taken)
+    middle = ordered[len(ordered) // 2]
+    return f"{len(taken)}: p50 {middle * 1000:.0f} ms, p99 {p99(taken) * 1000:.0f} ms, max {ordered[-1] * 1000:.0f} ms"
