@@ -27,7 +27,7 @@ from tests.unit.storage.test_view import KEYS, PREFIX, PREFIXES, SELECTIONS, _va
 revisions = st.dictionaries(st.sampled_from(KEYS), contents, max_size=4)
 
 
-@dataclass
+@dataclass(eq=False)
 class Client:
     """A client's own copy of what its watch selects, kept by events alone."""
 
@@ -66,6 +66,7 @@ class Collection(RuleBasedStateMachine):
         self.view = View(PREFIX, attributes_of, "spec.nodeName", WindowBounds(6, 12, 0.0), FakeClock())
         self.view.replace((), 1)
         self.model = Model()
+        self.everyone: list[Client] = []
 
     def teardown(self) -> None:
         self.loop.close()
@@ -83,9 +84,11 @@ class Collection(RuleBasedStateMachine):
     def compact(self, back: int) -> None:
         self.view.compact(max(1, self.model.revision - back))
 
-    @rule(content=revisions)
-    def relist(self, content: dict[str, tuple[str, str, int] | None]) -> None:
+    @rule(content=revisions, rarely=st.integers(0, 4))
+    def relist(self, content: dict[str, tuple[str, str, int] | None], rarely: int) -> None:
         """Changes that the feed has missed, then the whole collection at once."""
+        if rarely:
+            return
         revision = self.model.revision + 1
         self.model.apply(revision, [FeedEntry(key, _value(key, wanted), revision) for key, wanted in content.items()])
         records = self.model.at(revision).values()
@@ -121,8 +124,18 @@ class Collection(RuleBasedStateMachine):
 
     @rule(target=clients, prefix=st.sampled_from(PREFIXES), chosen=st.sampled_from(SELECTIONS))
     def watch_with_state(self, prefix: str, chosen: Selection) -> Client:
+        return self._with_state(prefix, chosen)
+
+    def _with_state(self, prefix: str, chosen: Selection) -> Client:
         watcher = self.view.watch(WatchQuery(prefix, chosen, None, True, bookmarks=True))
-        return Client(watcher, prefix, chosen, 0)
+        return self._client(watcher, prefix, chosen, 0, {})
+
+    def _client(
+        self, watcher: Watcher, prefix: str, chosen: Selection, position: int, held: dict[str, Record]
+    ) -> Client:
+        client = Client(watcher, prefix, chosen, position, held)
+        self.everyone.append(client)
+        return client
 
     @rule(
         target=clients,
@@ -137,8 +150,8 @@ class Collection(RuleBasedStateMachine):
             watcher = self.view.watch(WatchQuery(prefix, chosen, revision, initial_events=False))
         except Expired:
             assert revision < self.view.floor
-            return self.watch_with_state(prefix, chosen)  # type: ignore[no-any-return]
-        return Client(watcher, prefix, chosen, revision, held)
+            return self._with_state(prefix, chosen)
+        return self._client(watcher, prefix, chosen, revision, held)
 
     @rule(client=clients, limit_bytes=st.sampled_from([1, 150, 1 << 20]))
     def read(self, client: Client, limit_bytes: int) -> None:
@@ -154,19 +167,25 @@ class Collection(RuleBasedStateMachine):
     def resume(self, client: Client) -> Client:
         """The connection breaks; the client goes on from its position, or starts anew."""
         client.watcher.close()
+        self.everyone.remove(client)
         if client.position:
             query = WatchQuery(client.prefix, client.selection, client.position, initial_events=False)
             try:
                 watcher = self.view.watch(query)
-                return Client(watcher, client.prefix, client.selection, client.position, client.held)
+                return self._client(watcher, client.prefix, client.selection, client.position, client.held)
             except Expired:
                 assert client.position < self.view.floor
-        return self.watch_with_state(client.prefix, client.selection)  # type: ignore[no-any-return]
+        return self._with_state(client.prefix, client.selection)
 
-    @rule(client=clients)
-    def read_to_the_end(self, client: Client) -> None:
+    @rule()
+    def everyone_reads_to_the_end(self) -> None:
+        for client in self.everyone:
+            self._read_to_the_end(client)
+
+    def _read_to_the_end(self, client: Client) -> None:
         for _ in range(8):
-            self.read(client, 1 << 20)
+            if not client.ended:
+                self._in_loop(lambda: client.read(1 << 20))
         if not client.ended:
             wanted = {r.key: r for r in self.model.list(self.model.revision, client.prefix, client.selection)}
             assert client.held == wanted
@@ -191,4 +210,4 @@ class Collection(RuleBasedStateMachine):
 
 
 TestCollection = Collection.TestCase
-TestCollection.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCollection.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
