@@ -5,10 +5,13 @@ Every acknowledged pod must be listed afterwards, or the run does not count.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from services.bench import http2, partition, processes, usage, workload
 from services.bench.calibration import Calibration
@@ -16,6 +19,8 @@ from services.bench.report import Figure, Report, latency_figures
 from services.bench.workload import Wrong
 from services.client.clientset import Clientset
 from services.rpc.channel import make_channel
+from services.storage.etcd import EtcdConfig
+from services.storage.etcd.channel import make_channel as make_etcd_channel
 
 PEER = "kube-apiserver 1.32, 2 cores, client in Go, 64 in flight"
 PEER_CREATES_PER_SECOND = 989.0
@@ -53,7 +58,14 @@ async def run(parameters: StorageParameters, progress: Progress) -> Report:
         bench = Bench(parameters, started, await http2.connect(started.endpoint), progress)
         await bench.prepare()
         try:
-            for phase in (bench.echo, bench.puts, bench.unary_creates, bench.batch_creates, bench.check):
+            for phase in (
+                bench.echo,
+                bench.puts,
+                bench.puts_by_grpc_aio,
+                bench.unary_creates,
+                bench.batch_creates,
+                bench.check,
+            ):
                 report.figures.update(await phase())
         except (Wrong, http2.CallFailed) as wrong:
             report.invalid = str(wrong)
@@ -77,6 +89,7 @@ class Bench:
         self._progress = progress
         self._pods = workload.Pods("")
         self._puts_per_second = 0.0
+        self._aio_puts_per_second = 0.0
         self._expected: set[str] = set()
 
     async def prepare(self) -> None:
@@ -119,6 +132,28 @@ class Bench:
             **used.figures("etcd_put"),
         }
 
+    async def puts_by_grpc_aio(self) -> dict[str, Figure]:
+        """The same puts on the channel that the server itself uses: what Python's own gRPC client makes of them."""
+        self._progress(f"{self._parameters.puts} single etcd puts by grpc.aio")
+        requests = iter(workload.put_requests(self._parameters.puts, self._parameters.pod_bytes))
+        async with make_etcd_channel((self._partition.etcd_endpoint,), EtcdConfig()) as channel:
+            put: Any = channel.unary_unary(workload.ETCD_PUT)
+
+            async def line() -> None:
+                for request in requests:
+                    await put(request)
+
+            await channel.channel_ready()
+            began = time.perf_counter()
+            meter = self._meter()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._parameters.in_flight):
+                    group.create_task(line())
+            self._aio_puts_per_second = self._parameters.puts / (time.perf_counter() - began)
+            used = meter.stop()
+        rate = Figure(self._aio_puts_per_second, "1/s")
+        return {"etcd_puts_grpc_aio_per_second": rate, **used.figures("etcd_put_grpc_aio")}
+
     async def unary_creates(self) -> dict[str, Figure]:
         count = self._parameters.creates
         self._progress(f"{count} unary creates, {self._parameters.in_flight} in flight")
@@ -151,6 +186,7 @@ class Bench:
             "batch_creates_per_second": Figure(
                 done.per_second, "pods/s", self._puts_per_second, "single puts, same client, same etcd, same run"
             ),
+            "batch_creates_to_grpc_aio_puts": Figure(done.per_second / self._aio_puts_per_second, "ratio"),
             **latency_figures("batch_create", done.latency_s()),
             **used.figures("batch_create"),
         }

@@ -51,12 +51,17 @@ def test_storage(tmp_path: pathlib.Path) -> None:
         "unary_creates_per_second",
         "batch_creates_per_second",
         "etcd_puts_per_second",
+        "etcd_puts_grpc_aio_per_second",
+        "batch_creates_to_grpc_aio_puts",
         "echo_calls_per_second",
         "objects_checked",
         "server_memory_after",
     }
     times = latency("unary_create", "batch_create", "etcd_put")
-    used = shares("unary_create", "batch_create", "etcd_put") | {"echo_server_cpu_share", "echo_client_cpu_share"}
+    used = shares("unary_create", "batch_create", "etcd_put", "etcd_put_grpc_aio") | {
+        "echo_server_cpu_share",
+        "echo_client_cpu_share",
+    }
     assert set(figures) == rates | times | used | CALIBRATION
     assert positive(figures, *rates, *times)
     assert figures["objects_checked"]["value"] == 900
