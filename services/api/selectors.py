@@ -339,7 +339,10 @@ class Selection:
         return not self.label.requirements and not self.field.requirements
 
     def matches(self, attributes: HasAttributes) -> bool:
-        return self.field.matches(attributes.fields) and self.label.matches(attributes.labels)
+        # What is not asked for is not decoded; labels first, which stores keep decoded.
+        return (not self.label.requirements or self.label.matches(attributes.labels)) and (
+            not self.field.requirements or self.field.matches(attributes.fields)
+        )
 
     def required(self, field_name: str) -> str | None:
         """The value that an ``=`` requirement on this field demands: the key of an index lookup."""
