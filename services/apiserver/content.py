@@ -42,7 +42,7 @@ class PartitionContent:
         """A function that returns when a namespace or tenant (or a pod, which may be the last) may have changed."""
         awake = asyncio.Event()
         watchers: list[Watcher] = []
-        with _statuses(None):
+        with statuses(None):
             try:
                 for kind in (NAMESPACES, TENANTS):
                     resource = self._api.resources.get(kind.resource)
@@ -74,13 +74,13 @@ class PartitionContent:
     async def remaining(self, resource: str, tenant: str, namespace: str) -> list[str]:
         """Keys of what is left; a consistent read."""
         held = self._api.resources[resource]
-        with _statuses(held.kind):
+        with statuses(held.kind):
             page = await held.store.list(ListQuery(keys.prefix(held.kind, tenant, namespace), EVERYTHING))
         return [record.key for record in page.records]
 
     async def _all(self, kind: Kind) -> list[Any]:
         resource = self._api.resources[kind.resource]
-        with _statuses(kind):
+        with statuses(kind):
             page = await resource.store.list(ListQuery(keys.prefix(kind), EVERYTHING))
         return [kind.message.FromString(record.value) for record in page.records]
 
@@ -89,7 +89,7 @@ class PartitionContent:
     async def delete(self, resource: str, found: list[str]) -> None:
         """Delete the objects at ``found``, pods gracefully; what is known to be ending already is left alone."""
         held = self._api.resources[resource]
-        with _statuses(held.kind):
+        with statuses(held.kind):
             await self._api.writes[resource].delete_keys(
                 [key for key in found if not _is_ending(held, key)], DeleteOptions()
             )
@@ -125,7 +125,7 @@ class PartitionContent:
         namespace: Any = NAMESPACES.message()
         namespace.metadata.tenant = tenant
         namespace.metadata.name = DEFAULT_NAMESPACE
-        with _statuses(NAMESPACES):
+        with statuses(NAMESPACES):
             try:
                 await store.get(key)
             except storage.KeyNotFound:
@@ -141,7 +141,7 @@ class PartitionContent:
             spec_finalizers = obj.spec.finalizers if kind is NAMESPACES else ()
             return None if not obj.metadata.finalizers and not spec_finalizers else wire.canonical(obj)
 
-        with _statuses(kind):
+        with statuses(kind):
             try:
                 await self._api.writes[kind.resource].change_object(key, transition)
             except storage.KeyNotFound:
@@ -157,7 +157,7 @@ def _drained(watcher: Watcher) -> bool:
 
 
 @contextmanager
-def _statuses(kind: Kind | None) -> Iterator[None]:
+def statuses(kind: Kind | None) -> Iterator[None]:
     """Storage's errors as ``StatusError``: what controllers understand."""
     try:
         yield

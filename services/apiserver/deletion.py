@@ -6,22 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.api.kinds import NAMESPACES, PODS, TENANTS, Kind
+from services.api.ownership import FOREGROUND, ORPHAN, Policy
 from services.apiserver import objects
 from services.rpc import status
 from services.rpc.status import Violation
 
 DEFAULT_GRACE_S = 30
-POLICIES = ("", "Background", "Orphan")
+POLICIES = ("", "Background", "Foreground", "Orphan")
+# Taken off by garbage collection when it has done its part.
+_FINALIZER_OF = {Policy.FOREGROUND: FOREGROUND, Policy.ORPHAN: ORPHAN}
 _TERMINAL_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
 class DeleteOptions:
-    """``grace_period_seconds`` None: the object's own. ``uid``, ``resource_version``: preconditions, if not empty."""
+    """``grace_period_seconds`` None: the object's own. ``uid``, ``resource_version``: preconditions, if not empty.
+
+    ``policy``: what becomes of dependents; "": as an earlier delete said, else Background.
+    """
 
     grace_period_seconds: int | None = None
     uid: str = ""
     resource_version: int = 0
+    policy: str = ""
 
 
 def check_request(request: Any) -> DeleteOptions:
@@ -29,7 +36,7 @@ def check_request(request: Any) -> DeleteOptions:
     violations = []
     if request.propagation_policy not in POLICIES:
         violations.append(
-            Violation("propagation_policy", f'"{request.propagation_policy}" is none of Background, Orphan')
+            Violation("propagation_policy", f'"{request.propagation_policy}" is none of Background, Foreground, Orphan')
         )
     grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
     if grace is not None and grace < 0:
@@ -38,7 +45,9 @@ def check_request(request: Any) -> DeleteOptions:
         violations.append(Violation("preconditions.resource_version", "must not be negative"))
     if violations:
         raise status.invalid(violations, subject="the request")
-    return DeleteOptions(grace, request.preconditions.uid, request.preconditions.resource_version)
+    return DeleteOptions(
+        grace, request.preconditions.uid, request.preconditions.resource_version, request.propagation_policy
+    )
 
 
 def deleted(kind: Kind, old: Any, revision: int, options: DeleteOptions, *, now_s: int) -> Any | None:
@@ -47,6 +56,7 @@ def deleted(kind: Kind, old: Any, revision: int, options: DeleteOptions, *, now_
     Raises ``StatusError`` when a precondition fails.
     """
     objects.check_preconditions(kind, old, revision, uid=options.uid, resource_version=options.resource_version)
+    old = _with_policy(old, options.policy)
     grace_s = _grace_s(kind, old, options)
     if not grace_s and not objects.held(old):
         return None
@@ -59,6 +69,22 @@ def deleted(kind: Kind, old: Any, revision: int, options: DeleteOptions, *, now_
     # A repeated delete can only shorten the grace period, counted from the first request.
     requested_s = metadata.deletion_timestamp.seconds - running_s
     return _dated(old, max(now_s, requested_s + grace_s) if grace_s else now_s, grace_s)
+
+
+def _with_policy(old: Any, policy: str) -> Any:
+    """``old`` with the finalizer that ``policy`` asks for, instead of one that an earlier delete asked for."""
+    if not policy:
+        return old
+    kept = [name for name in old.metadata.finalizers if name not in _FINALIZER_OF.values()]
+    finalizer = _FINALIZER_OF.get(Policy(policy))
+    wanted = [*kept, finalizer] if finalizer else kept
+    if wanted == list(old.metadata.finalizers):
+        return old
+    result = type(old)()
+    result.CopyFrom(old)
+    del result.metadata.finalizers[:]
+    result.metadata.finalizers.extend(wanted)
+    return result
 
 
 def _grace_s(kind: Kind, old: Any, options: DeleteOptions) -> int:

@@ -401,6 +401,12 @@ class Writes:
         if failures:
             raise failures[0]
 
+    async def remove_or_change(self, key: str, transition: Transition) -> None:
+        """As ``change_object``, and tells admission if the object is gone after it."""
+        outcome = await change(self._resource, key, transition)
+        if outcome.removed and outcome.written:
+            await self._after_removal(self._kind.message.FromString(outcome.record.value))
+
     async def change_object(self, key: str, transition: Transition) -> Change:
         """A change by the server itself, past the rules for clients. Raises ``StatusError`` and storage's errors."""
         return await change(self._resource, key, transition)

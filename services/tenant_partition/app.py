@@ -26,6 +26,7 @@ from services.apiserver.continuation import ContinueTokens
 from services.apiserver.hosting import Host, Work
 from services.apiserver.leases import LeaseBuckets
 from services.apiserver.lifecycle import DEFAULT_NAMESPACE, SYSTEM_TENANT, NamespaceLifecycle
+from services.apiserver.ownership import PartitionOwnership
 from services.apiserver.pods import PodPlacement, PodPriority
 from services.apiserver.resource import Resource
 from services.apiserver.secrets import SECRET_PREFIX, continue_key, no_attributes
@@ -35,6 +36,7 @@ from services.base import telemetry
 from services.base.clock import Clock, SystemClock
 from services.base.ids import IdMaker, random_uid
 from services.base.rand import Rand
+from services.controllers.garbage import GarbageCollector
 from services.controllers.lifecycle import LifecycleController
 from services.rpc.server import Server
 from services.storage.etcd import EtcdBackend
@@ -95,6 +97,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
     work["bootstrap"] = bootstrap.run
     work["lifecycle"] = LifecycleController(content, clock, rand).run
+    work["garbage"] = GarbageCollector(PartitionOwnership(api), clock, rand).run
     return Host(
         api=api,
         server=server,

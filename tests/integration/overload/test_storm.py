@@ -40,7 +40,7 @@ listen = "{listen}"
 endpoints = ["{etcd}"]
 [overload]
 writes_at_once_max = 32
-writes_waiting_max = 128
+writes_waiting_max = 64
 lists_at_once_max = 4
 lists_waiting_max = 24
 openings_at_once_max = 8

@@ -1,0 +1,194 @@
+"""What garbage collection sees and does of this partition: the server side of its port.
+
+Of each object only the metadata is parsed: canonical bytes begin with it. Events own nothing and are owned by nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.api import keys, kinds, wire
+from services.api.kinds import EVENTS, Kind
+from services.api.ownership import FOREGROUND, OwnerState, Policy, Reference, Seen, Thing
+from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
+from services.api.selectors import EVERYTHING
+from services.apiserver import limits, objects
+from services.apiserver.content import statuses
+from services.apiserver.deletion import DeleteOptions
+from services.apiserver.servicer import ApiServer
+from services.rpc.status import StatusError
+from services.storage import errors as storage
+from services.storage.interface import EventType, ListQuery, Record, Watcher, WatchQuery
+
+
+class PartitionOwnership:
+    """The port over all kinds that ``api`` serves, but events."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+        self._resources = {name: held for name, held in api.resources.items() if held.kind is not EVENTS}
+
+    # What there is
+
+    @asynccontextmanager
+    async def sightings(self) -> AsyncIterator[Callable[[], Awaitable[Sequence[Seen]]]]:
+        awake = asyncio.Event()
+        watchers: list[tuple[Kind, Watcher]] = []
+        with statuses(None):
+            try:
+                for held in self._resources.values():
+                    query = WatchQuery(keys.prefix(held.kind), EVERYTHING)
+                    watchers.append((held.kind, await held.store.watch(query)))
+                for _, watcher in watchers:
+                    watcher.set_wake(awake.set)
+
+                async def following() -> Sequence[Seen]:
+                    while True:
+                        awake.clear()
+                        found: list[Seen] = []
+                        for kind, watcher in watchers:
+                            await _drain(kind, watcher, found)
+                        if found:
+                            return found
+                        await awake.wait()
+
+                yield following
+            finally:
+                for _, watcher in watchers:
+                    watcher.set_wake(None)
+                    watcher.close()
+
+    async def owner_state(self, dependent: Thing, owner: Reference) -> OwnerState:
+        key = self._key_of(dependent, owner)
+        if key is None:
+            return OwnerState.SOLID
+        kind = kinds.kind_of(owner.api_version, owner.kind)
+        with statuses(kind):
+            try:
+                record = await self._resources[kind.resource].store.get(key)
+            except storage.KeyNotFound:
+                return OwnerState.ABSENT
+        found = thing_of(kind, record)
+        if found.uid != owner.uid:
+            return OwnerState.ABSENT
+        return OwnerState.WAITING if found.ending and FOREGROUND in found.finalizers else OwnerState.SOLID
+
+    async def dependents(self, owner: Thing) -> list[Thing]:
+        _, tenant, namespace, _ = keys.parse(owner.key)
+        found: list[Thing] = []
+        for held in self._resources.values():
+            kind = held.kind
+            if (namespace and not kind.namespaced) or (tenant and not kind.tenant_scoped):
+                continue
+            within = keys.prefix(kind, tenant, namespace) if kind.tenant_scoped else keys.prefix(kind)
+            with statuses(kind):
+                page = await held.store.list(ListQuery(within, EVERYTHING))
+            for index, record in enumerate(page.records):
+                if index % 1024 == 1023:
+                    await asyncio.sleep(0)
+                # The UID is in the bytes of whoever refers to it: a search is cheaper than parsing.
+                if owner.uid.encode() in record.value:
+                    thing = thing_of(kind, record)
+                    if any(reference.uid == owner.uid for reference in thing.owners):
+                        found.append(thing)
+        return found
+
+    def _key_of(self, dependent: Thing, owner: Reference) -> str | None:
+        """Where the owner would be: in the dependent's tenant and namespace, or above. None: not of this partition."""
+        try:
+            kind = kinds.kind_of(owner.api_version, owner.kind)
+            if kind.resource not in self._resources:
+                return None
+            _, tenant, namespace, _ = keys.parse(dependent.key)
+            if (kind.tenant_scoped and not tenant) or (kind.namespaced and not namespace):
+                return None
+            return keys.key(
+                kind, tenant if kind.tenant_scoped else "", namespace if kind.namespaced else "", owner.name
+            )
+        except (kinds.UnknownKind, keys.InvalidKey):
+            return None
+
+    # What can be done
+
+    async def remove(self, thing: Thing, policy: Policy) -> None:
+        kind = self._resources[thing.resource].kind
+        with statuses(kind):
+            try:
+                await self._api.writes[thing.resource].delete_object(
+                    thing.key, DeleteOptions(uid=thing.uid, policy=policy)
+                )
+            except storage.KeyNotFound:
+                pass
+            except StatusError as refusal:
+                # Another object has the name now, or this one may not be deleted (a protected namespace): let it be.
+                if refusal.reason not in ("Conflict", "Forbidden"):
+                    raise
+
+    async def drop_references(self, thing: Thing, uids: frozenset[str]) -> None:
+        def drop(obj: Any) -> None:
+            kept = [owner for owner in obj.metadata.owner_references if owner.uid not in uids]
+            del obj.metadata.owner_references[:]
+            obj.metadata.owner_references.extend(kept)
+
+        await self._change(thing, drop)
+
+    async def drop_finalizer(self, thing: Thing, finalizer: str) -> None:
+        def drop(obj: Any) -> None:
+            kept = [name for name in obj.metadata.finalizers if name != finalizer]
+            del obj.metadata.finalizers[:]
+            obj.metadata.finalizers.extend(kept)
+
+        await self._change(thing, drop)
+
+    async def _change(self, thing: Thing, drop: Callable[[Any], None]) -> None:
+        kind = self._resources[thing.resource].kind
+
+        def transition(record: Record) -> bytes | None:
+            obj: Any = kind.message.FromString(record.value)
+            if obj.metadata.uid != thing.uid:
+                return record.value
+            drop(obj)
+            return None if objects.finished(obj) else wire.canonical(obj)
+
+        with statuses(kind):
+            try:
+                await self._api.writes[thing.resource].remove_or_change(thing.key, transition)
+            except storage.KeyNotFound:
+                pass
+
+
+async def _drain(kind: Kind, watcher: Watcher, found: list[Seen]) -> None:
+    while (batch := watcher.take(limits.BULK_BYTES_TARGET)) is not None:
+        found += [Seen(thing_of(kind, event.record), event.type is EventType.DELETED) for event in batch.events]
+        await asyncio.sleep(0)
+
+
+def thing_of(kind: Kind, record: Record) -> Thing:
+    """Of the metadata alone."""
+    metadata = _metadata(kind, record.value)
+    return Thing(
+        kind.resource,
+        record.key,
+        metadata.uid,
+        tuple(
+            Reference(owner.api_version, owner.kind, owner.name, owner.uid, owner.block_owner_deletion)
+            for owner in metadata.owner_references
+        ),
+        tuple(metadata.finalizers),
+        metadata.HasField("deletion_timestamp"),
+    )
+
+
+def _metadata(kind: Kind, value: bytes) -> Any:
+    if not value.startswith(b"\x0a"):
+        return kind.message.FromString(value).metadata  # type: ignore[attr-defined]
+    size, shift, at = 0, 0, 1
+    while True:
+        byte = value[at]
+        size |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if byte < 0x80:
+            return ObjectMeta.FromString(value[at : at + size])
