@@ -102,4 +102,4 @@ async def test_store(world: World, name: str) -> None:
 
 
 def test_there_are_enough_scenarios_to_call_it_a_suite() -> None:
-    assert len(SCENARIOS) >= 35
+    assert len(SCENARIOS) >= 90

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 WAIT_S_MAX = 3.0
 _ASK_AGAIN_S = 0.1
 _PAGE_KEYS_MIN, _PAGE_KEYS_MAX = 500, 10_000
+_PAGE_KEYS_SMALLEST = 16
+_PAGE_BYTES = 6 << 20
 
 
 class EtcdStore:
@@ -117,24 +119,32 @@ class EtcdStore:
         return _page(query, records, revision, total)
 
     async def pages(self, records_max: int) -> AsyncGenerator[Page, None]:
+        """Few large reads, since etcd counts the whole rest of the range in each; handed on in small parts."""
         end = range_end(self._prefix).encode()
-        response = await self._range(requests.range_of(self._prefix.encode(), end, limit=records_max))
+        keys = _PAGE_KEYS_MIN
+        response = await self._range(requests.range_of(self._prefix.encode(), end, limit=keys))
         revision = int(response.header.revision)
         while response.more:
-            request = requests.range_of(response.kvs[-1].key + b"\0", end, revision=revision, limit=records_max)
+            keys = _next_page(keys, response)
+            request = requests.range_of(response.kvs[-1].key + b"\0", end, revision=revision, limit=keys)
             # etcd reads the next page while this one is worked on.
             following = self._calls.begin_range(request)
             try:
-                yield self._whole(response, revision)
+                async for page in self._parts(response, revision, records_max):
+                    yield page
                 response = await following
             except grpc.aio.AioRpcError as failure:
                 raise read_failure(failure, revision) from failure
             finally:
                 following.cancel()
-        yield self._whole(response, revision)
+        async for page in self._parts(response, revision, records_max):
+            yield page
 
-    def _whole(self, response: Any, revision: int) -> Page:
-        return Page(list(map(self._item, response.kvs)), revision, bool(response.more), None)
+    async def _parts(self, response: Any, revision: int, records_max: int) -> AsyncGenerator[Page, None]:
+        kvs = list(response.kvs)
+        for start in range(0, max(1, len(kvs)), records_max):
+            yield Page([self._item(kv) for kv in kvs[start : start + records_max]], revision, False, None)
+            await self._clock.sleep(0)  # others have their turn
 
     def _item(self, kv: Any) -> Item:
         return Item(kv.key.decode(), kv.value, kv.mod_revision, self._attributes_of)
@@ -255,6 +265,12 @@ def _select(items: Iterable[Item], query: ListQuery, wanted: int | None) -> Iter
     if not query.selection.everything:
         items = (item for item in items if query.selection.matches(item.attributes))
     return itertools.islice(items, wanted)
+
+
+def _next_page(keys: int, response: Any) -> int:
+    """How many keys to ask for next: about ``_PAGE_BYTES``, as this page suggests, and not all at once."""
+    mean_bytes = int(response.ByteSize()) // len(response.kvs) + 1
+    return max(_PAGE_KEYS_SMALLEST, min(_PAGE_KEYS_MAX, keys * 4, _PAGE_BYTES // mean_bytes))
 
 
 def _first_page(query: ListQuery) -> int:
