@@ -213,14 +213,15 @@ def finish(work: Callable[[], Coroutine[Any, Any, Report]], output: Output) -> N
 
 
 def _print_table(report: Report) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from services.bench.targets import target_of
 
     document = report.to_json()
-    table = Table(title=f"ursa bench {report.benchmark}", title_justify="left")
-    table.add_column("figure", no_wrap=True)
+    table = Table(title=f"ursa bench {report.benchmark}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("figure")
     for column in ("value", "reference", "ratio"):
         table.add_column(column, justify="right")
     table.add_column("unit")
@@ -234,6 +235,8 @@ def _print_table(report: Report) -> None:
         bounds = [_number(target.must), _number(target.aim), target.verdict(figure["value"])] if target else []
         table.add_row(name, *cells, figure["unit"], *bounds)
     console = Console()
+    # A narrow terminal may wrap a row, but no number is cut short.
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     console.print(table)
     machine = document["machine"]
     console.print(f"commit {document['commit']}; {machine['cpus']} CPUs, {machine['cpu_model']}", highlight=False)
