@@ -46,7 +46,9 @@ async def mortal(request: Any, etcds: tuple[EtcdProcess, EtcdProcess]) -> AsyncI
     for process in etcds:
         if not process.running:
             await asyncio.to_thread(process.start)
-    async with servers_of(request.param, *etcds) as servers:
+    # The timing of the defaults is tried once; it does not depend on caches.
+    impatient = {"request_timeout_s": 1.0, "outcome_timeout_s": 2.0} if request.param == "uncached" else {}
+    async with servers_of(request.param, *etcds, **impatient) as servers:
         yield servers
 
 

@@ -350,8 +350,10 @@ def by_name(kind: Kind) -> str:
 
 
 @contextlib.asynccontextmanager
-async def servers_of(mode: str, tenant_etcd: EtcdProcess, resource_etcd: EtcdProcess) -> AsyncIterator[Servers]:
-    """tp-1 and rp-1 with small windows, or without caches."""
+async def servers_of(
+    mode: str, tenant_etcd: EtcdProcess, resource_etcd: EtcdProcess, **etcd: float
+) -> AsyncIterator[Servers]:
+    """tp-1 and rp-1 with small windows, or without caches. ``etcd``: timeouts other than the defaults."""
     windows = dict.fromkeys(KINDS, WindowBounds(low=WINDOW, high=WINDOW))
     off = tuple(KINDS) if mode == "uncached" else ()
 
