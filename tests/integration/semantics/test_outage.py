@@ -44,7 +44,9 @@ def etcds() -> Iterator[tuple[EtcdProcess, EtcdProcess]]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["cached", "uncached"])
 async def mortal(request: Any, etcds: tuple[EtcdProcess, EtcdProcess]) -> AsyncIterator[Servers]:
     for process in etcds:
-        if not process.running:
+        if process.running:
+            process.resume()
+        else:
             await asyncio.to_thread(process.start)
     # The timing of the defaults is tried once; it does not depend on caches.
     impatient = {"request_timeout_s": 1.0, "outcome_timeout_s": 2.0} if request.param == "uncached" else {}

@@ -358,9 +358,8 @@ async def servers_of(
     off = tuple(KINDS) if mode == "uncached" else ()
 
     def small(config: Any) -> Any:
-        return dataclasses.replace(
-            config, watch_cache=dataclasses.replace(config.watch_cache, off=off, windows=windows, bookmark_period_s=2.0)
-        )
+        watch_cache = dataclasses.replace(config.watch_cache, off=off, windows=windows, bookmark_period_s=2.0)
+        return dataclasses.replace(config, etcd=dataclasses.replace(config.etcd, **etcd), watch_cache=watch_cache)
 
     resource = small(resource_partition_config(resource_etcd.endpoint, port()))
     tenant = small(tenant_partition_config(tenant_etcd.endpoint, port(), resource.listen))
