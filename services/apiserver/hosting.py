@@ -16,7 +16,8 @@ from services.rpc.server import Server
 
 _LOG = logging.getLogger(__name__)
 
-READY_PERIOD_S = 0.1
+WAITING_PERIOD_S = 0.1
+READY_PERIOD_S = 1.0
 STOP_GRACE_S = 3.0
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -68,4 +69,5 @@ class Host:
                     self.on_first_ready()
                     self.on_first_ready = None
             await self.server.set_ready(ready)
-            await self.clock.sleep(READY_PERIOD_S)
+            # An idle server should be idle: looking ten times a second took 1 % of a core.
+            await self.clock.sleep(READY_PERIOD_S if ready else WAITING_PERIOD_S)

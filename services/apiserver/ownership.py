@@ -19,16 +19,20 @@ from services.apiserver import limits, objects
 from services.apiserver.content import statuses
 from services.apiserver.deletion import DeleteOptions
 from services.apiserver.servicer import ApiServer
+from services.base.clock import Clock
 from services.rpc.status import StatusError
 from services.storage import errors as storage
 from services.storage.interface import EventType, ListQuery, Record, Watcher, WatchQuery
+
+_GATHER_S = 0.05
 
 
 class PartitionOwnership:
     """The port over all kinds that ``api`` serves, but events."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, clock: Clock) -> None:
         self._api = api
+        self._clock = clock
         self._resources = {name: held for name, held in api.resources.items() if held.kind is not EVENTS}
 
     # What there is
@@ -54,6 +58,8 @@ class PartitionOwnership:
                         if found:
                             return found
                         await awake.wait()
+                        # Many changes are looked at together: nobody waits for garbage to be collected.
+                        await self._clock.sleep(_GATHER_S)
 
                 yield following
             finally:

@@ -139,9 +139,10 @@ def _part(records: Sequence[Record], start: int, bytes_target: int) -> tuple[lis
     size = 0
     for index in range(start, len(records)):
         record = records[index]
-        frame = wire.list_item(record.value, record.revision)
-        size += len(frame)
-        frames.append(frame)
+        value = record.value
+        before, after = wire.list_item_around(len(value), record.revision)
+        frames += (before, value, after)
+        size += len(value)
         if size >= bytes_target:
             return frames, index + 1
     return frames, len(records)

@@ -81,7 +81,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
     work["bootstrap"] = bootstrap.run
     work["lifecycle"] = LifecycleController(PartitionContent(api), clock, rand).run
-    work["garbage"] = GarbageCollector(PartitionOwnership(api), clock, rand).run
+    work["garbage"] = GarbageCollector(PartitionOwnership(api, clock), clock, rand).run
     return Host(
         api=api,
         server=server,

@@ -7,7 +7,7 @@ position and reads on from the window. Cost per event does not grow with watches
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from services.api.selectors import Selection
 from services.base.clock import Clock
@@ -144,7 +144,7 @@ class Stream:
         self, feed: str, prefix: str, selection: Selection, position: int, after: int, limit_bytes: int
     ) -> Joined:
         changes = self.ring.feed(feed).between(position, self._released)
-        whole = selection.everything and feed in ("", prefix)
+        see = _view(selection, prefix, within=prefix in (feed, self._prefix))
         events: list[StoredEvent] = []
         size = 0
         last = 0
@@ -154,7 +154,7 @@ class Stream:
             last = change.revision
             if change.revision <= after:
                 continue
-            event = _seen(change) if whole else _filtered(change, prefix, selection)
+            event = see(change)
             if event is not None:
                 events.append(event)
                 size += len(event.record.value) + _EVENT_OVERHEAD_BYTES
@@ -171,12 +171,36 @@ def _seen(change: Change) -> StoredEvent | None:
     return change.seen_by(change.old is not None, change.new is not None)
 
 
-def _filtered(change: Change, prefix: str, selection: Selection) -> StoredEvent | None:
-    if not change.key.startswith(prefix):
-        return None
-    was = change.old is not None and selection.matches(change.old.attributes)
-    now = change.new is not None and selection.matches(change.new.attributes)
-    return change.seen_by(was, now)
+def _view(selection: Selection, prefix: str, *, within: bool) -> Callable[[Change], StoredEvent | None]:
+    """How one selection sees changes. ``within``: all changes it will be asked about are below ``prefix``."""
+    if selection.everything and within:
+        return _seen
+    matches = _matcher(selection)
+
+    def see(change: Change) -> StoredEvent | None:
+        if not within and not change.key.startswith(prefix):
+            return None
+        old, new = change.old, change.new
+        return change.seen_by(old is not None and matches(old), new is not None and matches(new))
+
+    return see
+
+
+def _matcher(selection: Selection) -> Callable[[Item], bool]:
+    if selection.field.requirements:
+        return selection.matches
+    # Items of one template share their labels' mapping, so most changes of a round are decided by one comparison.
+    known: dict[int, bool] = {}
+    decide = selection.label.matches
+
+    def matches(item: Item) -> bool:
+        labels = item.labels
+        found = known.get(id(labels))
+        if found is None:
+            found = known[id(labels)] = decide(labels)
+        return found
+
+    return matches
 
 
 def _segments(root: str, parent: str) -> tuple[str, ...]:
