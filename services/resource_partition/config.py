@@ -35,13 +35,12 @@ class TenantPartitionLink:
 
 @dataclass(frozen=True)
 class Config:
-    """``listen``: host:port of gRPC. ``advertise``: host:port as others reach this server. ``placement_home``: this
+    """``listen``: host:port of gRPC.. ``placement_home``: this
     partition keeps the TenantPlacements."""
 
     name: str
     listen: str
     etcd: EtcdConfig
-    advertise: tuple[str, ...] = ()
     placement_home: bool = False
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     watch_cache: WatchCacheConfig = field(default_factory=WatchCacheConfig)

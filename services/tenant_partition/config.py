@@ -36,12 +36,11 @@ class ResourcePartitionLink:
 
 @dataclass(frozen=True)
 class Config:
-    """``listen``: host:port of gRPC. ``advertise``: host:port as others reach this server."""
+    """``listen``: host:port of gRPC.."""
 
     name: str
     listen: str
     etcd: EtcdConfig
-    advertise: tuple[str, ...] = ()
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     watch_cache: WatchCacheConfig = field(default_factory=WatchCacheConfig)
     overload: OverloadConfig = field(default_factory=OverloadConfig)
