@@ -160,7 +160,6 @@ def _config(listen: str, metrics: str, etcd: str) -> str:
     return f"""\
 name = "tp-1"
 listen = "{listen}"
-advertise = ["{listen}"]
 
 [etcd]
 endpoints = ["{etcd}"]

@@ -41,7 +41,6 @@ READY_S = 60.0
 _CONFIG = """\
 name = "tp-1"
 listen = "127.0.0.1:{port}"
-advertise = ["127.0.0.1:{port}"]
 
 [etcd]
 endpoints = ["{etcd}"]
@@ -203,7 +202,7 @@ async def _add_server(
 async def _placement_home(port: int) -> AsyncIterator[str]:
     clock, rand, stopping = SystemClock(), Rand(), asyncio.Event()
     listen = f"127.0.0.1:{port}"
-    config = resource_config.Config("rp-1", listen, EtcdConfig(), advertise=(listen,), placement_home=True)
+    config = resource_config.Config("rp-1", listen, EtcdConfig(), placement_home=True)
     async with MemoryBackend() as backend, asyncio.TaskGroup() as tasks:
         host = resource_app.assemble(config, backend, clock=clock, rand=rand)
         tasks.create_task(host.run(stopping))
