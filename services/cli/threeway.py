@@ -67,17 +67,20 @@ def _merge_objects(last: Mapping[str, Json], new: Mapping[str, Json], live: Mapp
 
 def _merge_lists(last: Sequence[Json], new: Sequence[Json], live: Sequence[Json]) -> list[Json]:
     left = list(live)
+    unwanted = list(last)
     merged = []
     for item in new:
+        before = _counterpart(item, unwanted)
+        if before is not None:
+            unwanted.remove(before)
         match = _counterpart(item, left)
         if match is None:
             merged.append(item)
             continue
         left.remove(match)
-        before = _counterpart(item, last)
         merged.append(desired(before, item, match))
     # What is left was either applied earlier (and is no longer wanted) or added by others (and stays).
-    for item in last:
+    for item in unwanted:
         gone = _counterpart(item, left)
         if gone is not None:
             left.remove(gone)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.cli import threeway
@@ -140,6 +140,7 @@ def test_the_patch_leads_from_one_object_to_the_other(live: dict[str, Any], want
 
 
 @given(last=objects, new=objects, live=objects)
+@example(last={}, new={"c": [{}]}, live={"c": [{"name": "p"}, {"name": "q"}]})
 def test_the_merge_says_what_the_file_says_and_is_done_after_once(
     last: dict[str, Any], new: dict[str, Any], live: dict[str, Any]
 ) -> None:
