@@ -79,8 +79,10 @@ class Evidence:
             return 0
         if batches:
             return None
-        # Nothing came: an empty state, if there was time for one to come.
-        return 0 if session.ended is not None and session.ended.by == "rest" else None
+        # Nothing came: an empty state, if there was time for one to come, or the server says that it was handed out (a
+        # watch that falls behind is told where to resume).
+        ended = session.ended
+        return 0 if ended is not None and (ended.by == "rest" or ended.resume) else None
 
     def _is_state(self, session: Session, batch: Batch) -> bool:
         """Is a first batch with a revision the whole state, or the first changes after an empty one?"""

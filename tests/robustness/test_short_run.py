@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
 import secrets
 
@@ -13,13 +14,17 @@ from tests.robustness.driver import Load
 from tests.robustness.history import Batch, Ended, Fault, Wrote, load
 
 SEED = 1
+# What a random seed finds is seldom the fault of the change that CI looks at; `make robustness` draws one each time.
+RANDOM = pytest.mark.skipif(bool(os.environ.get("CI")), reason="in CI the seed is always the same")
 LOAD = Load(writers=5, readers=3, watchers=16, followers=4, fault_pause_s=(0.2, 1.5))
 
 
 @pytest.mark.etcd
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [SEED, None], ids=["fixed seed", "random seed"])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(SEED, id="fixed seed"), pytest.param(None, id="random seed", marks=RANDOM)]
+)
 def test_every_guarantee_holds_under_faults(seed: int | None, tmp_path: pathlib.Path) -> None:
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     plan = driver.plan_of(seed, 8.0, LOAD)

@@ -156,6 +156,8 @@ GOOD: dict[str, list[Record]] = {
         *watch((14, [B11, A12, B12, A13, C14]), name="s2", asked=10, resumes="s1"),
     ],
     "too slow, and told where to resume": watch((10, [A10]), by="server", reason="SlowWatcher", resume=10),
+    "too slow after an empty state, and told where to resume": watch(
+        asked=None, initial=True, by="server", reason="SlowWatcher", resume=9),
     "expired below the oldest": watch((10, [A10]), by="server", reason="Expired", oldest=11),
     "bookmarks at true positions": watch((10, [A10]), bookmark(10), (14, [B11, A12, B12, A13, C14]), bookmarks=True),
     "reads of the present": [got(14, C), missed(A), listed(14, [LB, LC])],
@@ -204,6 +206,8 @@ BAD: list[tuple[str, str, list[Record]]] = [
         (14, [A12, B12, A13, C14]), asked=0, initial=False)),
     ("Reliable", "a gap at a resumption", [
         *watch((10, [A10]), name="s1"), *watch((12, [A12, B12]), name="s2", asked=10, resumes="s1")]),
+    ("Reliable", "a slow watch is told to resume after a state that it was not shown", watch(
+        asked=None, initial=True, by="server", reason="SlowWatcher", resume=11)),
     ("Reliable", "resume point of a slow watch skips", watch(
         (10, [A10]), by="server", reason="SlowWatcher", resume=11)),
     ("Resumable", "what was before the resume point comes again", watch((12, [B11, A12, B12]), asked=11)),

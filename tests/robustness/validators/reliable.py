@@ -31,7 +31,7 @@ def _changes(evidence: Evidence, watch: Phases) -> Iterator[str]:
     if start is None:
         # It began somewhere before its first event, but not after it was acknowledged.
         _, latest = evidence.start_bounds(watch)
-        start = min(latest, events[0][2] - 1) if events else latest
+        start = min(latest, events[0][2] - 1) if events else min(latest, watch.position)
         if watch.session.wants_state and evidence.timeline.state(selection, start):
             yield f"{watch.session.name}: no initial state, though there was one at {start}"
     shown = {(key, revision) for _, key, revision, _ in events}
