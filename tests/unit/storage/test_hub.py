@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from services.base.clock import FakeClock
-from services.storage.watchcache.hub import Hub
+from services.storage.watchcache.hub import PAUSE_S_MAX, PAUSE_S_MAX_PER_WATCH, Hub
 
 
 class Sleeper:
@@ -70,3 +71,33 @@ async def test_who_is_discarded_is_not_woken() -> None:
     hub.discard(gone)
     await _turns()
     assert (gone.woken, stays.woken) == (0, 1)
+
+
+async def test_the_more_are_woken_the_longer_a_pause_may_be() -> None:
+    few, many = await _pause_after(woken=2), await _pause_after(woken=600)
+    assert few == PAUSE_S_MAX
+    assert many == 600 * PAUSE_S_MAX_PER_WATCH
+
+
+async def _pause_after(woken: int) -> float:
+    """Seconds between the end of a round that took half a second and the next round."""
+    clock = FakeClock()
+    hub = Hub(clock, lambda: None)
+    slow = Sleeper(clock, work_s=0.5)
+    for sleeper in [slow, *(Sleeper(clock) for _ in range(woken - 1))]:
+        hub.add(sleeper)
+    loop = asyncio.get_running_loop()
+    pauses: list[float] = []
+    call_later = loop.call_later
+
+    def recorded(delay: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        pauses.append(delay)
+        return call_later(delay, *arguments, **options)
+
+    loop.call_later = recorded  # type: ignore[method-assign]
+    try:
+        await _turns()
+    finally:
+        loop.call_later = call_later  # type: ignore[method-assign]
+    (pause,) = pauses
+    return pause
