@@ -27,7 +27,14 @@ class Output(StrEnum):
     JSON = "json"
 
 
+def _asked(what: str, *, least: float, most: float | None = None) -> Any:
+    """An option of what a benchmark's parameters say unless it is given."""
+    return typer.Option(help=what, show_default=False, min=least, max=most)
+
+
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, or json: one object on standard output.")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="At most a minute; smaller, so less steady.")]
+PodBytesOption = Annotated[int | None, _asked("Stored size of a pod.", least=1)]
 
 
 @app.callback()
@@ -74,19 +81,16 @@ def density(
     finish(lambda: driver.run(parameters, progress), output)
 
 
-QuickOption = Annotated[bool, typer.Option("--quick", help="At most a minute; smaller, so less steady.")]
-
-
 @app.command()
 def storage(
     quick: QuickOption = False,
-    creates: Annotated[int | None, typer.Option(min=1, help="Unary creates.", show_default=False)] = None,
-    batch_creates: Annotated[int | None, typer.Option(min=1, help="Creates in batches.", show_default=False)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=1000, help="Pods a batch.", show_default=False)] = None,
-    in_flight: Annotated[int | None, typer.Option(min=1, help="Unary calls at a time.", show_default=False)] = None,
-    pod_bytes: Annotated[int | None, typer.Option(min=1, help="Stored size of a pod.", show_default=False)] = None,
-    puts: Annotated[int | None, typer.Option(min=1, help="Single etcd puts.", show_default=False)] = None,
-    echoes: Annotated[int | None, typer.Option(min=1, help="Calls of the echo server.", show_default=False)] = None,
+    creates: Annotated[int | None, _asked("Unary creates.", least=1)] = None,
+    batch_creates: Annotated[int | None, _asked("Creates in batches.", least=1)] = None,
+    batch_size: Annotated[int | None, _asked("Pods a batch.", least=1, most=1000)] = None,
+    in_flight: Annotated[int | None, _asked("Unary calls at a time.", least=1)] = None,
+    pod_bytes: PodBytesOption = None,
+    puts: Annotated[int | None, _asked("Single etcd puts.", least=1)] = None,
+    echoes: Annotated[int | None, _asked("Calls of the echo server.", least=1)] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write pods one by one and in batches, beside raw etcd puts and a bare echo server, with the same client."""
@@ -109,20 +113,14 @@ def storage(
 @app.command()
 def watch(
     quick: QuickOption = False,
-    watchers: Annotated[
-        int | None, typer.Option(min=2, help="Watchers in the large phases.", show_default=False)
-    ] = None,
-    creates: Annotated[int | None, typer.Option(min=1, help="Pods a throughput phase.", show_default=False)] = None,
-    rate: Annotated[float | None, typer.Option(min=1, help="Writes/s for latency.", show_default=False)] = None,
-    latency_seconds: Annotated[
-        float | None, typer.Option(min=0.5, help="Of each latency phase.", show_default=False)
-    ] = None,
-    node_watches: Annotated[int | None, typer.Option(min=1, help="Watches of a node name.", show_default=False)] = None,
-    node_events: Annotated[int | None, typer.Option(min=1, help="Pods for those.", show_default=False)] = None,
-    idle_watches: Annotated[
-        int | None, typer.Option(min=1, help="Watches that see nothing.", show_default=False)
-    ] = None,
-    idle_seconds: Annotated[float | None, typer.Option(min=1, help="For how long.", show_default=False)] = None,
+    watchers: Annotated[int | None, _asked("Watchers in the large phases.", least=2)] = None,
+    creates: Annotated[int | None, _asked("Pods a throughput phase.", least=1)] = None,
+    rate: Annotated[float | None, _asked("Writes/s for latency.", least=1)] = None,
+    latency_seconds: Annotated[float | None, _asked("Of each latency phase.", least=0.5)] = None,
+    node_watches: Annotated[int | None, _asked("Watches of a node name.", least=1)] = None,
+    node_events: Annotated[int | None, _asked("Pods for those.", least=1)] = None,
+    idle_watches: Annotated[int | None, _asked("Watches that see nothing.", least=1)] = None,
+    idle_seconds: Annotated[float | None, _asked("For how long.", least=1)] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Deliver events to a thousand watchers: how many a second, how late, and what an idle watch costs."""
@@ -146,12 +144,12 @@ def watch(
 @app.command("list")
 def list_(
     quick: QuickOption = False,
-    pods: Annotated[int | None, typer.Option(min=1, help="Pods in the partition.", show_default=False)] = None,
-    pod_bytes: Annotated[int | None, typer.Option(min=1, help="Stored size of a pod.", show_default=False)] = None,
-    lists: Annotated[int | None, typer.Option(min=1, help="Single lists in a row.", show_default=False)] = None,
-    at_once: Annotated[int | None, typer.Option(min=1, max=16, help="Lists together.", show_default=False)] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="How often that.", show_default=False)] = None,
-    restarts: Annotated[int | None, typer.Option(min=1, help="Kills of the server.", show_default=False)] = None,
+    pods: Annotated[int | None, _asked("Pods in the partition.", least=1)] = None,
+    pod_bytes: PodBytesOption = None,
+    lists: Annotated[int | None, _asked("Single lists in a row.", least=1)] = None,
+    at_once: Annotated[int | None, _asked("Lists together.", least=1, most=16)] = None,
+    rounds: Annotated[int | None, _asked("How often that.", least=1)] = None,
+    restarts: Annotated[int | None, _asked("Kills of the server.", least=1)] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List a hundred thousand pods, once and eight times at once; what they weigh; a restart under them."""

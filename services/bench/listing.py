@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from services.bench import crew, http2, partition, usage, workload
-from services.bench.calibration import Calibration
+from services.bench import crew, http2, partition, trial, usage, workload
 from services.bench.report import Figure, Report
+from services.bench.trial import Progress
 from services.bench.worker import LISTS
 from services.bench.workload import Wrong
 from services.client.clientset import Clientset
@@ -28,8 +27,6 @@ PEER_GROWTH_MB = 1_340.0
 
 _BATCH = 500
 _MEGABYTE = 1e6
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,27 +47,20 @@ class ListParameters:
 
 async def run(parameters: ListParameters, progress: Progress) -> Report:
     """Start a partition, fill it, run every phase, report. Raises ``cluster.ClusterFailed``."""
-    report = Report("list", asdict(parameters))
-    calibration = Calibration()
-    async with partition.running() as started:
-        report.machine["etcd"] = started.etcd_version
-        bench = Bench(parameters, started, progress)
-        try:
-            for phase in (bench.fill, bench.one_by_one, bench.at_once, bench.restart, bench.check):
-                report.figures.update(await phase())
-        except (Wrong, http2.CallFailed) as wrong:
-            report.invalid = str(wrong)
-    report.figures.update(calibration.figures())
-    return report
+    async with trial.started("list", parameters, progress) as started:
+        bench = Bench(parameters, started)
+        await started.run(bench.fill, bench.one_by_one, bench.at_once, bench.restart, bench.check)
+    return started.report
 
 
 class Bench:
     """The phases. Each returns figures, or raises ``Wrong``."""
 
-    def __init__(self, parameters: ListParameters, started: partition.Partition, progress: Progress) -> None:
+    def __init__(self, parameters: ListParameters, started: trial.Trial) -> None:
         self._parameters = parameters
-        self._partition = started
-        self._progress = progress
+        self._partition = started.partition
+        self._progress = started.progress
+        self._meter = started.meter
         self._pods = workload.Pods("")
         self._listed = 0
 
@@ -103,7 +93,7 @@ class Bench:
         async with self._client() as client:
             await self._list(client, 1, any_age=True)
             rates: dict[bool, list[float]] = {True: [], False: []}
-            meter = self._meter(client)
+            meter = self._meter(client.pid)
             for number in range(self._parameters.lists):
                 for any_age in (True, False):
                     rates[any_age].append(await self._list(client, 1, any_age=any_age))
@@ -120,7 +110,7 @@ class Bench:
         rates: list[float] = []
         growth = 0
         async with self._client() as client:
-            meter = self._meter(client)
+            meter = self._meter(client.pid)
             for _ in range(self._parameters.rounds):
                 before = usage.resident_bytes(self._partition.server_pid)
                 over = asyncio.Event()
@@ -184,15 +174,6 @@ class Bench:
         check(seen["items"], self._listed, complete=seen["complete"], ends=seen["ends"])
         rate: float = sum(seen["items"]) / seen["seconds"]
         return rate
-
-    def _meter(self, client: crew.Worker) -> usage.Meter:
-        return usage.Meter(
-            {
-                "server": (self._partition.server_pid,),
-                "etcd": (self._partition.etcd_pid,),
-                "client": (client.pid, os.getpid()),
-            }
-        )
 
 
 def check(items: list[int], expected: int, *, complete: bool, ends: list[str]) -> None:

@@ -9,13 +9,12 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from services.bench import http2, partition, processes, usage, workload
-from services.bench.calibration import Calibration
+from services.bench import http2, partition, processes, trial, usage, workload
 from services.bench.report import Figure, Report, latency_figures
+from services.bench.trial import Progress
 from services.bench.workload import Wrong
 from services.client.clientset import Clientset
 from services.rpc.channel import make_channel
@@ -25,8 +24,6 @@ from services.storage.etcd.channel import make_channel as make_etcd_channel
 PEER = "kube-apiserver 1.32, 2 cores, client in Go, 64 in flight"
 PEER_CREATES_PER_SECOND = 989.0
 PEER_CREATE_MS = {"p50": 57.0, "p99": 158.0}
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,42 +48,29 @@ class StorageParameters:
 
 async def run(parameters: StorageParameters, progress: Progress) -> Report:
     """Start a partition, run every phase, report. Raises ``cluster.ClusterFailed``."""
-    report = Report("storage", asdict(parameters))
-    calibration = Calibration()
-    async with partition.running() as started:
-        report.machine["etcd"] = started.etcd_version
-        bench = Bench(parameters, started, await http2.connect(started.endpoint), progress)
+    async with trial.started("storage", parameters, progress) as started:
+        bench = Bench(parameters, started, await http2.connect(started.partition.endpoint))
         await bench.prepare()
-        try:
-            for phase in (
-                bench.echo,
-                bench.puts,
-                bench.puts_by_grpc_aio,
-                bench.unary_creates,
-                bench.batch_creates,
-                bench.check,
-            ):
-                report.figures.update(await phase())
-        except (Wrong, http2.CallFailed) as wrong:
-            report.invalid = str(wrong)
-    report.figures.update(calibration.figures())
-    return report
+        await started.run(
+            bench.echo,
+            bench.puts,
+            bench.puts_by_grpc_aio,
+            bench.unary_creates,
+            bench.batch_creates,
+            bench.check,
+        )
+    return started.report
 
 
 class Bench:
     """The phases. Each returns figures, or raises ``Wrong``."""
 
-    def __init__(
-        self,
-        parameters: StorageParameters,
-        started: partition.Partition,
-        connection: http2.Connection,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, parameters: StorageParameters, started: trial.Trial, connection: http2.Connection) -> None:
         self._parameters = parameters
-        self._partition = started
+        self._partition = started.partition
         self._connection = connection
-        self._progress = progress
+        self._progress = started.progress
+        self._meter = started.meter
         self._pods = workload.Pods("")
         self._puts_per_second = 0.0
         self._aio_puts_per_second = 0.0
@@ -206,12 +190,3 @@ class Bench:
             "objects_checked": Figure(float(len(self._expected)), "objects"),
             "server_memory_after": Figure(usage.resident_bytes(self._partition.server_pid) / 1e6, "MB"),
         }
-
-    def _meter(self) -> usage.Meter:
-        return usage.Meter(
-            {
-                "server": (self._partition.server_pid,),
-                "etcd": (self._partition.etcd_pid,),
-                "client": (os.getpid(),),
-            }
-        )

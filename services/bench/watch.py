@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.bench import crew, http2, partition, usage, workload
-from services.bench.calibration import Calibration
+from services.bench import crew, http2, partition, trial, usage, workload
 from services.bench.report import Figure, Report, latency_figures, percentile
+from services.bench.trial import Progress
 from services.bench.watchers import DISTINCT_LABELS, NODE_NAMES, OWN_STREAMS, WatchLoad, node_name
 from services.bench.workload import Acknowledged, Pods, Wrong
 
@@ -28,8 +27,6 @@ IN_FLIGHT = 64
 _BATCH = 100
 _NODE_BATCH = 20
 _DELIVERY_TIMEOUT_S = 120.0
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,38 +62,31 @@ class WatchParameters:
 
 async def run(parameters: WatchParameters, progress: Progress) -> Report:
     """Start a partition, run every phase, report. Raises ``cluster.ClusterFailed``."""
-    report = Report("watch", asdict(parameters))
-    calibration = Calibration()
-    async with partition.running() as started:
-        report.machine["etcd"] = started.etcd_version
-        bench = Bench(parameters, started, await http2.connect(started.endpoint), progress)
+    async with trial.started("watch", parameters, progress) as started:
+        bench = Bench(parameters, started, await http2.connect(started.partition.endpoint))
         await bench.prepare()
-        try:
-            for phase in (bench.own_streams, bench.latency_many, bench.latency_few, bench.multiplexed):
-                report.figures.update(await phase())
-            await started.start_server(started.second_endpoint)
-            for phase in (bench.node_watches, bench.idle):
-                report.figures.update(await phase())
-        except (Wrong, http2.CallFailed) as wrong:
-            report.invalid = str(wrong)
-    report.figures.update(calibration.figures())
-    return report
+        await started.run(
+            bench.own_streams,
+            bench.latency_many,
+            bench.latency_few,
+            bench.multiplexed,
+            bench.second_server,
+            bench.node_watches,
+            bench.idle,
+        )
+    return started.report
 
 
 class Bench:
     """The phases. Each returns figures, or raises ``Wrong`` when something was lost."""
 
-    def __init__(
-        self,
-        parameters: WatchParameters,
-        started: partition.Partition,
-        connection: http2.Connection,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, parameters: WatchParameters, started: trial.Trial, connection: http2.Connection) -> None:
         self._parameters = parameters
-        self._partition = started
+        self._partition = started.partition
         self._connection = connection
-        self._progress = progress
+        self._progress = started.progress
+        self._meter = started.meter
+        self._meter_of = started.meter_of
         self._padding = 0
 
     async def prepare(self) -> None:
@@ -108,12 +98,12 @@ class Bench:
         count, creates = self._parameters.watchers, self._parameters.creates
         self._progress(f"{count} watchers, each its own stream: {creates} pods created in batches")
         async with self._watchers(OWN_STREAMS, count) as worker:
-            meter = self._meter(worker)
+            meter = self._meter(worker.pid)
             bulk = await self._create_in_batches(self._pods("fanout"), creates)
             seen = await self._delivered(worker, creates, bulk, count)
             rate, used = count * creates / (seen - bulk.began), meter.stop()
             self._progress(f"{rate:,.0f} events/s; now {creates} unary creates")
-            meter = self._meter(worker)
+            meter = self._meter(worker.pid)
             pods = self._pods("watched")
             requests = [pods.create(index) for index in range(creates)]
             unary = await workload.calls(
@@ -143,7 +133,7 @@ class Bench:
         self._progress(f"{count} watches with distinct selections on one multiplexed stream")
         pods = self._pods("mux")
         async with self._watchers(DISTINCT_LABELS, count, app=pods.prefix) as worker:
-            meter = self._meter(worker)
+            meter = self._meter(worker.pid)
             bulk = await self._create_in_batches(pods, creates)
             last = await self._delivered(worker, creates, bulk, count)
             used = meter.stop()
@@ -202,7 +192,7 @@ class Bench:
             if unread:
                 await stack.enter_async_context(self._watchers(OWN_STREAMS, 1, unread=True))
             worker = await stack.enter_async_context(self._watchers(OWN_STREAMS, count, record=True))
-            meter = self._meter(worker)
+            meter = self._meter(worker.pid)
             done = await workload.paced(
                 self._connection, workload.CREATE, requests, parameters.writes_per_second, in_flight=IN_FLIGHT
             )
@@ -216,6 +206,11 @@ class Bench:
         return late, done.per_second, used
 
     # -- cost
+
+    async def second_server(self) -> dict[str, Figure]:
+        """Where the watches are whose cost is measured: whoever writes uses the first."""
+        await self._partition.start_server(self._partition.second_endpoint)
+        return {}
 
     async def node_watches(self) -> dict[str, Figure]:
         few, many = self._parameters.few_watchers, self._parameters.node_watches
@@ -242,12 +237,7 @@ class Bench:
             for indices in workload.chunks(events, _NODE_BATCH)
         ]
         async with self._watchers(NODE_NAMES, count, endpoint=self._partition.second_endpoint) as worker:
-            groups = {
-                "server": (self._partition.second_pid,),
-                "etcd": (self._partition.etcd_pid,),
-                "client": (worker.pid, os.getpid()),
-            }
-            meter = usage.Meter(groups)
+            meter = self._meter_of(self._partition.second_pid, worker.pid)
             period = _NODE_BATCH / parameters.node_events_per_second
             done = await workload.paced_batches(self._connection, batches, period)
             seen = await worker.ask(do="expect", events=events, timeout_s=_DELIVERY_TIMEOUT_S)
@@ -303,15 +293,6 @@ class Bench:
 
     def _pods(self, prefix: str) -> Pods:
         return Pods(prefix, self._padding)
-
-    def _meter(self, worker: crew.Worker) -> usage.Meter:
-        return usage.Meter(
-            {
-                "server": (self._partition.server_pid,),
-                "etcd": (self._partition.etcd_pid,),
-                "client": (worker.pid, os.getpid()),
-            }
-        )
 
     async def _create_in_batches(self, pods: Pods, count: int) -> Acknowledged:
         requests = [pods.batch(indices) for indices in workload.chunks(count, _BATCH)]
