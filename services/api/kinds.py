@@ -12,6 +12,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from services.api.pb.ursa.coordination.v1 import lease_pb2, lease_service_pb2
@@ -24,8 +25,17 @@ from services.api.pb.ursa.core.v1 import (
     node_service_pb2,
     pod_pb2,
     pod_service_pb2,
+    service_pb2,
+    service_service_pb2,
 )
-from services.api.pb.ursa.scheduling.v1 import priority_class_pb2, priority_class_service_pb2
+from services.api.pb.ursa.policy.v1 import pod_disruption_budget_pb2, pod_disruption_budget_service_pb2
+from services.api.pb.ursa.scheduling.v1 import (
+    capacity_claim_service_pb2,
+    capacity_ledger_service_pb2,
+    capacity_pb2,
+    priority_class_pb2,
+    priority_class_service_pb2,
+)
 from services.api.pb.ursa.tenancy.v1 import (
     resource_partition_service_pb2,
     tenancy_pb2,
@@ -95,7 +105,8 @@ class Kind:
 
     ``partitions``: who serves it, of {"tenant", "resource"}. ``fields``: the selectable fields, each with its reader of
     a parsed message. ``index``: the selectable field that stores index by. ``cached``: behind a watch cache by default.
-    ``lane_system``: its writes go before everything else.
+    ``lane_system``: its writes go before everything else. ``read_only``: there are no generic writes (the requests of
+    those are ``Empty``); a partition writes it by methods of its own.
     """
 
     name: str
@@ -119,6 +130,7 @@ class Kind:
     index: str | None = None
     cached: bool = True
     lane_system: bool = False
+    read_only: bool = False
     _field_names: tuple[str, ...] = field(default=(), repr=False)
     _field_values: Callable[[Any], tuple[str, ...]] = field(default=lambda _: (), repr=False)
 
@@ -185,6 +197,7 @@ def _kind(
     index: str | None = None,
     cached: bool = True,
     lane_system: bool = False,
+    read_only: bool = False,
 ) -> Kind:
     descriptor = message.DESCRIPTOR
     name = descriptor.name
@@ -205,15 +218,16 @@ def _kind(
         message=message,
         list_message=getattr(service_module, f"{name}List"),
         watch_batch_message=getattr(service_module, f"{name}WatchBatch"),
-        create_request=getattr(service_module, f"Create{name}Request"),
-        update_request=getattr(service_module, f"Update{name}Request"),
-        batch_request=getattr(service_module, f"Batch{plural}Request"),
+        create_request=Empty if read_only else getattr(service_module, f"Create{name}Request"),
+        update_request=Empty if read_only else getattr(service_module, f"Update{name}Request"),
+        batch_request=Empty if read_only else getattr(service_module, f"Batch{plural}Request"),
         has_status="status" in descriptor.fields_by_name,
         has_spec="spec" in descriptor.fields_by_name,
         fields=MappingProxyType(readers),
         index=index,
         cached=cached,
         lane_system=lane_system,
+        read_only=read_only,
         _field_names=tuple(readers),
         _field_values=_values(readers, strings),
     )
@@ -337,6 +351,53 @@ RESOURCE_PARTITIONS = _kind(
     partitions={TENANT_PARTITION},
     short_names=("rp",),
 )
+SERVICES = _kind(
+    service_pb2.Service,
+    service_service_pb2,
+    plural="Services",
+    api_version="v1",
+    scope=Scope.NAMESPACED,
+    partitions={TENANT_PARTITION},
+    short_names=("svc",),
+    paths={"spec.clusterIP": "spec.cluster_ip", "spec.type": "spec.type"},
+)
+POD_DISRUPTION_BUDGETS = _kind(
+    pod_disruption_budget_pb2.PodDisruptionBudget,
+    pod_disruption_budget_service_pb2,
+    plural="PodDisruptionBudgets",
+    api_version="policy/v1",
+    scope=Scope.NAMESPACED,
+    partitions={TENANT_PARTITION},
+    short_names=("pdb",),
+)
+CAPACITY_CLAIMS = _kind(
+    capacity_pb2.CapacityClaim,
+    capacity_claim_service_pb2,
+    plural="CapacityClaims",
+    api_version="scheduling.ursa.io/v1",
+    scope=Scope.CLUSTER,
+    partitions={RESOURCE_PARTITION},
+    short_names=("cc",),
+    paths={
+        "spec.nodeName": "spec.node_name",
+        "spec.tenantPartition": "spec.tenant_partition",
+        "spec.tenant": "spec.tenant",
+    },
+    index="spec.nodeName",
+    lane_system=True,
+    read_only=True,
+)
+CAPACITY_LEDGERS = _kind(
+    capacity_pb2.CapacityLedger,
+    capacity_ledger_service_pb2,
+    plural="CapacityLedgers",
+    api_version="scheduling.ursa.io/v1",
+    scope=Scope.CLUSTER,
+    partitions={RESOURCE_PARTITION},
+    short_names=("cl",),
+    lane_system=True,
+    read_only=True,
+)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -352,6 +413,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             TENANT_PLACEMENTS,
             TENANT_PARTITIONS,
             RESOURCE_PARTITIONS,
+            SERVICES,
+            POD_DISRUPTION_BUDGETS,
+            CAPACITY_CLAIMS,
+            CAPACITY_LEDGERS,
         )
     }
 )

@@ -114,6 +114,10 @@ class ApiServer:
                 clock=self._clock,
                 lane=self.overload.openings,
             ),
+        }
+        if kind.read_only:
+            return table
+        table |= {
             "Create": self.unary(kind, "CREATE", writes.create),
             "Update": self.unary(kind, "UPDATE", writes.update),
             "Patch": self.unary(kind, "PATCH", writes.patch),

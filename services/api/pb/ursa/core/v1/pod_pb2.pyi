@@ -1969,6 +1969,8 @@ class PodSpec(_message.Message):
     OS_FIELD_NUMBER: _builtins.int
     HOST_USERS_FIELD_NUMBER: _builtins.int
     SCHEDULING_GATES_FIELD_NUMBER: _builtins.int
+    BIND_EPOCH_FIELD_NUMBER: _builtins.int
+    CAPACITY_CLAIMED_FIELD_NUMBER: _builtins.int
     restart_policy: _builtins.str
     termination_grace_period_seconds: _builtins.int
     active_deadline_seconds: _builtins.int
@@ -1993,6 +1995,10 @@ class PodSpec(_message.Message):
     preemption_policy: _builtins.str
     set_hostname_as_fqdn: _builtins.bool
     host_users: _builtins.bool
+    bind_epoch: _builtins.int
+    """Ursa: raised by RevokeBind; a bind commits only if it names the current epoch. Set by the server."""
+    capacity_claimed: _builtins.bool
+    """Ursa: the bind was made under a capacity claim; a kubelet claims for pods without. Set by the server."""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Volume]: ...
     @_builtins.property
@@ -2064,10 +2070,12 @@ class PodSpec(_message.Message):
         os: Global___PodOS | None = ...,
         host_users: _builtins.bool | None = ...,
         scheduling_gates: _abc.Iterable[Global___PodSchedulingGate] | None = ...,
+        bind_epoch: _builtins.int = ...,
+        capacity_claimed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_active_deadline_seconds", b"_active_deadline_seconds", "_automount_service_account_token", b"_automount_service_account_token", "_enable_service_links", b"_enable_service_links", "_host_users", b"_host_users", "_priority", b"_priority", "_set_hostname_as_fqdn", b"_set_hostname_as_fqdn", "_share_process_namespace", b"_share_process_namespace", "_termination_grace_period_seconds", b"_termination_grace_period_seconds", "active_deadline_seconds", b"active_deadline_seconds", "affinity", b"affinity", "automount_service_account_token", b"automount_service_account_token", "dns_config", b"dns_config", "enable_service_links", b"enable_service_links", "host_users", b"host_users", "os", b"os", "priority", b"priority", "security_context", b"security_context", "set_hostname_as_fqdn", b"set_hostname_as_fqdn", "share_process_namespace", b"share_process_namespace", "termination_grace_period_seconds", b"termination_grace_period_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_deadline_seconds", b"_active_deadline_seconds", "_automount_service_account_token", b"_automount_service_account_token", "_enable_service_links", b"_enable_service_links", "_host_users", b"_host_users", "_priority", b"_priority", "_set_hostname_as_fqdn", b"_set_hostname_as_fqdn", "_share_process_namespace", b"_share_process_namespace", "_termination_grace_period_seconds", b"_termination_grace_period_seconds", "active_deadline_seconds", b"active_deadline_seconds", "affinity", b"affinity", "automount_service_account_token", b"automount_service_account_token", "containers", b"containers", "dns_config", b"dns_config", "dns_policy", b"dns_policy", "enable_service_links", b"enable_service_links", "host_aliases", b"host_aliases", "host_ipc", b"host_ipc", "host_network", b"host_network", "host_pid", b"host_pid", "host_users", b"host_users", "hostname", b"hostname", "image_pull_secrets", b"image_pull_secrets", "init_containers", b"init_containers", "node_name", b"node_name", "node_selector", b"node_selector", "os", b"os", "overhead", b"overhead", "preemption_policy", b"preemption_policy", "priority", b"priority", "priority_class_name", b"priority_class_name", "readiness_gates", b"readiness_gates", "resource_partition", b"resource_partition", "restart_policy", b"restart_policy", "runtime_class_name", b"runtime_class_name", "scheduler_name", b"scheduler_name", "scheduling_gates", b"scheduling_gates", "security_context", b"security_context", "service_account", b"service_account", "service_account_name", b"service_account_name", "set_hostname_as_fqdn", b"set_hostname_as_fqdn", "share_process_namespace", b"share_process_namespace", "subdomain", b"subdomain", "termination_grace_period_seconds", b"termination_grace_period_seconds", "tolerations", b"tolerations", "topology_spread_constraints", b"topology_spread_constraints", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_deadline_seconds", b"_active_deadline_seconds", "_automount_service_account_token", b"_automount_service_account_token", "_enable_service_links", b"_enable_service_links", "_host_users", b"_host_users", "_priority", b"_priority", "_set_hostname_as_fqdn", b"_set_hostname_as_fqdn", "_share_process_namespace", b"_share_process_namespace", "_termination_grace_period_seconds", b"_termination_grace_period_seconds", "active_deadline_seconds", b"active_deadline_seconds", "affinity", b"affinity", "automount_service_account_token", b"automount_service_account_token", "bind_epoch", b"bind_epoch", "capacity_claimed", b"capacity_claimed", "containers", b"containers", "dns_config", b"dns_config", "dns_policy", b"dns_policy", "enable_service_links", b"enable_service_links", "host_aliases", b"host_aliases", "host_ipc", b"host_ipc", "host_network", b"host_network", "host_pid", b"host_pid", "host_users", b"host_users", "hostname", b"hostname", "image_pull_secrets", b"image_pull_secrets", "init_containers", b"init_containers", "node_name", b"node_name", "node_selector", b"node_selector", "os", b"os", "overhead", b"overhead", "preemption_policy", b"preemption_policy", "priority", b"priority", "priority_class_name", b"priority_class_name", "readiness_gates", b"readiness_gates", "resource_partition", b"resource_partition", "restart_policy", b"restart_policy", "runtime_class_name", b"runtime_class_name", "scheduler_name", b"scheduler_name", "scheduling_gates", b"scheduling_gates", "security_context", b"security_context", "service_account", b"service_account", "service_account_name", b"service_account_name", "set_hostname_as_fqdn", b"set_hostname_as_fqdn", "share_process_namespace", b"share_process_namespace", "subdomain", b"subdomain", "termination_grace_period_seconds", b"termination_grace_period_seconds", "tolerations", b"tolerations", "topology_spread_constraints", b"topology_spread_constraints", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active_deadline_seconds: _TypeAlias = _typing.Literal["active_deadline_seconds"]  # noqa: Y015
     _WhichOneofArgType__active_deadline_seconds: _TypeAlias = _typing.Literal["_active_deadline_seconds", b"_active_deadline_seconds"]  # noqa: Y015
@@ -2336,6 +2344,7 @@ class PodStatus(_message.Message):
     CONTAINER_STATUSES_FIELD_NUMBER: _builtins.int
     QOS_CLASS_FIELD_NUMBER: _builtins.int
     OBSERVED_GENERATION_FIELD_NUMBER: _builtins.int
+    NOMINATED_RESOURCE_PARTITION_FIELD_NUMBER: _builtins.int
     phase: _builtins.str
     """Pending, Running, Succeeded, Failed, Unknown"""
     message: _builtins.str
@@ -2345,6 +2354,8 @@ class PodStatus(_message.Message):
     pod_ip: _builtins.str
     qos_class: _builtins.str
     observed_generation: _builtins.int
+    nominated_resource_partition: _builtins.str
+    """Ursa: the resource partition that holds the node of `nominated_node_name`."""
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodCondition]: ...
     @_builtins.property
@@ -2374,10 +2385,11 @@ class PodStatus(_message.Message):
         container_statuses: _abc.Iterable[Global___ContainerStatus] | None = ...,
         qos_class: _builtins.str = ...,
         observed_generation: _builtins.int = ...,
+        nominated_resource_partition: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "container_statuses", b"container_statuses", "host_ip", b"host_ip", "host_ips", b"host_ips", "init_container_statuses", b"init_container_statuses", "message", b"message", "nominated_node_name", b"nominated_node_name", "observed_generation", b"observed_generation", "phase", b"phase", "pod_ip", b"pod_ip", "pod_ips", b"pod_ips", "qos_class", b"qos_class", "reason", b"reason", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "container_statuses", b"container_statuses", "host_ip", b"host_ip", "host_ips", b"host_ips", "init_container_statuses", b"init_container_statuses", "message", b"message", "nominated_node_name", b"nominated_node_name", "nominated_resource_partition", b"nominated_resource_partition", "observed_generation", b"observed_generation", "phase", b"phase", "pod_ip", b"pod_ip", "pod_ips", b"pod_ips", "qos_class", b"qos_class", "reason", b"reason", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2468,10 +2480,16 @@ class Binding(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     RESOURCE_PARTITION_FIELD_NUMBER: _builtins.int
+    BIND_EPOCH_FIELD_NUMBER: _builtins.int
+    CAPACITY_CLAIMED_FIELD_NUMBER: _builtins.int
     API_VERSION_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     resource_partition: _builtins.str
     """the RP that holds the target node"""
+    bind_epoch: _builtins.int
+    """must equal the pod's spec.bindEpoch"""
+    capacity_claimed: _builtins.bool
+    """the pod holds a capacity claim on the target node"""
     api_version: _builtins.str
     kind: _builtins.str
     @_builtins.property
@@ -2486,12 +2504,14 @@ class Binding(_message.Message):
         metadata: _meta_pb2.ObjectMeta | None = ...,
         target: Global___ObjectReference | None = ...,
         resource_partition: _builtins.str = ...,
+        bind_epoch: _builtins.int = ...,
+        capacity_claimed: _builtins.bool = ...,
         api_version: _builtins.str = ...,
         kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "kind", b"kind", "metadata", b"metadata", "resource_partition", b"resource_partition", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "bind_epoch", b"bind_epoch", "capacity_claimed", b"capacity_claimed", "kind", b"kind", "metadata", b"metadata", "resource_partition", b"resource_partition", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,34 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from services.api.pb.ursa.core.v1 import pod_pb2 as ursa_dot_core_dot_v1_dot_pod__pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2 as ursa_dot_meta_dot_v1_dot_meta__pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2 as ursa_dot_watch_dot_v1_dot_watch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eursa/core/v1/pod_service.proto\x12\x0cursa.core.v1\x1a\x16ursa/core/v1/pod.proto\x1a\x17ursa/meta/v1/meta.proto\x1a\x19ursa/watch/v1/watch.proto\"U\n\x07PodList\x12(\n\x08metadata\x18\x01 \x01(\x0b\x32\x16.ursa.meta.v1.ListMeta\x12 \n\x05items\x18\x02 \x03(\x0b\x32\x11.ursa.core.v1.Pod\"Z\n\rPodWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12!\n\x06object\x18\x02 \x01(\x0b\x32\x11.ursa.core.v1.Pod\"\x84\x01\n\rPodWatchBatch\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12+\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1b.ursa.core.v1.PodWatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\"F\n\x10\x43reatePodRequest\x12!\n\x06object\x18\x01 \x01(\x0b\x32\x11.ursa.core.v1.Pod\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"F\n\x10UpdatePodRequest\x12!\n\x06object\x18\x01 \x01(\x0b\x32\x11.ursa.core.v1.Pod\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"6\n\x10\x42\x61tchPodsRequest\x12\"\n\x07objects\x18\x01 \x03(\x0b\x32\x11.ursa.core.v1.Pod\"7\n\x0e\x42indPodRequest\x12%\n\x06object\x18\x01 \x01(\x0b\x32\x15.ursa.core.v1.Binding\":\n\x10\x42\x61tchBindRequest\x12&\n\x07objects\x18\x01 \x03(\x0b\x32\x15.ursa.core.v1.Binding2\xb9\x07\n\x04Pods\x12\x32\n\x03Get\x12\x18.ursa.meta.v1.GetRequest\x1a\x11.ursa.core.v1.Pod\x12:\n\x04List\x12\x19.ursa.meta.v1.ListRequest\x1a\x15.ursa.core.v1.PodList0\x01\x12\x42\n\x05Watch\x12\x1a.ursa.meta.v1.WatchRequest\x1a\x1b.ursa.core.v1.PodWatchBatch0\x01\x12;\n\x06\x43reate\x12\x1e.ursa.core.v1.CreatePodRequest\x1a\x11.ursa.core.v1.Pod\x12;\n\x06Update\x12\x1e.ursa.core.v1.UpdatePodRequest\x1a\x11.ursa.core.v1.Pod\x12\x36\n\x05Patch\x12\x1a.ursa.meta.v1.PatchRequest\x1a\x11.ursa.core.v1.Pod\x12\x38\n\x06\x44\x65lete\x12\x1b.ursa.meta.v1.DeleteRequest\x1a\x11.ursa.core.v1.Pod\x12\x61\n\x10\x44\x65leteCollection\x12%.ursa.meta.v1.DeleteCollectionRequest\x1a&.ursa.meta.v1.DeleteCollectionResponse\x12J\n\x0b\x42\x61tchCreate\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12J\n\x0b\x42\x61tchUpdate\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12\x41\n\x0cUpdateStatus\x12\x1e.ursa.core.v1.UpdatePodRequest\x1a\x11.ursa.core.v1.Pod\x12P\n\x11\x42\x61tchUpdateStatus\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12\x37\n\x04\x42ind\x12\x1c.ursa.core.v1.BindPodRequest\x1a\x11.ursa.core.v1.Pod\x12H\n\tBatchBind\x12\x1e.ursa.core.v1.BatchBindRequest\x1a\x1b.ursa.meta.v1.BatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eursa/core/v1/pod_service.proto\x12\x0cursa.core.v1\x1a\x17google/rpc/status.proto\x1a\x16ursa/core/v1/pod.proto\x1a\x17ursa/meta/v1/meta.proto\x1a\x19ursa/watch/v1/watch.proto\"U\n\x07PodList\x12(\n\x08metadata\x18\x01 \x01(\x0b\x32\x16.ursa.meta.v1.ListMeta\x12 \n\x05items\x18\x02 \x03(\x0b\x32\x11.ursa.core.v1.Pod\"Z\n\rPodWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12!\n\x06object\x18\x02 \x01(\x0b\x32\x11.ursa.core.v1.Pod\"\x84\x01\n\rPodWatchBatch\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12+\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x1b.ursa.core.v1.PodWatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\"F\n\x10\x43reatePodRequest\x12!\n\x06object\x18\x01 \x01(\x0b\x32\x11.ursa.core.v1.Pod\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"F\n\x10UpdatePodRequest\x12!\n\x06object\x18\x01 \x01(\x0b\x32\x11.ursa.core.v1.Pod\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"6\n\x10\x42\x61tchPodsRequest\x12\"\n\x07objects\x18\x01 \x03(\x0b\x32\x11.ursa.core.v1.Pod\"7\n\x0e\x42indPodRequest\x12%\n\x06object\x18\x01 \x01(\x0b\x32\x15.ursa.core.v1.Binding\":\n\x10\x42\x61tchBindRequest\x12&\n\x07objects\x18\x01 \x03(\x0b\x32\x15.ursa.core.v1.Binding\"a\n\rPodRevocation\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x12\n\nbind_epoch\x18\x05 \x01(\x03\"J\n\x16\x42\x61tchRevokeBindRequest\x12\x30\n\x0brevocations\x18\x01 \x03(\x0b\x32\x1b.ursa.core.v1.PodRevocation\"\x8f\x02\n\x11RevocationOutcome\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.ursa.core.v1.RevocationOutcome.State\x12\x11\n\tnode_name\x18\x03 \x01(\t\x12\x1a\n\x12resource_partition\x18\x04 \x01(\t\x12\x12\n\nbind_epoch\x18\x05 \x01(\x03\x12\"\n\x06status\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"P\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x42SENT\x10\x01\x12\x0c\n\x08TERMINAL\x10\x02\x12\t\n\x05\x42OUND\x10\x03\x12\x0b\n\x07REVOKED\x10\x04\"L\n\x17\x42\x61tchRevokeBindResponse\x12\x31\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1f.ursa.core.v1.RevocationOutcome\"D\n\x16\x42\x61tchDeletePodsRequest\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.ursa.meta.v1.DeleteRequest2\xeb\x08\n\x04Pods\x12\x32\n\x03Get\x12\x18.ursa.meta.v1.GetRequest\x1a\x11.ursa.core.v1.Pod\x12:\n\x04List\x12\x19.ursa.meta.v1.ListRequest\x1a\x15.ursa.core.v1.PodList0\x01\x12\x42\n\x05Watch\x12\x1a.ursa.meta.v1.WatchRequest\x1a\x1b.ursa.core.v1.PodWatchBatch0\x01\x12;\n\x06\x43reate\x12\x1e.ursa.core.v1.CreatePodRequest\x1a\x11.ursa.core.v1.Pod\x12;\n\x06Update\x12\x1e.ursa.core.v1.UpdatePodRequest\x1a\x11.ursa.core.v1.Pod\x12\x36\n\x05Patch\x12\x1a.ursa.meta.v1.PatchRequest\x1a\x11.ursa.core.v1.Pod\x12\x38\n\x06\x44\x65lete\x12\x1b.ursa.meta.v1.DeleteRequest\x1a\x11.ursa.core.v1.Pod\x12\x61\n\x10\x44\x65leteCollection\x12%.ursa.meta.v1.DeleteCollectionRequest\x1a&.ursa.meta.v1.DeleteCollectionResponse\x12J\n\x0b\x42\x61tchCreate\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12J\n\x0b\x42\x61tchUpdate\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12\x41\n\x0cUpdateStatus\x12\x1e.ursa.core.v1.UpdatePodRequest\x1a\x11.ursa.core.v1.Pod\x12P\n\x11\x42\x61tchUpdateStatus\x12\x1e.ursa.core.v1.BatchPodsRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12\x37\n\x04\x42ind\x12\x1c.ursa.core.v1.BindPodRequest\x1a\x11.ursa.core.v1.Pod\x12H\n\tBatchBind\x12\x1e.ursa.core.v1.BatchBindRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12^\n\x0f\x42\x61tchRevokeBind\x12$.ursa.core.v1.BatchRevokeBindRequest\x1a%.ursa.core.v1.BatchRevokeBindResponse\x12P\n\x0b\x42\x61tchDelete\x12$.ursa.core.v1.BatchDeletePodsRequest\x1a\x1b.ursa.meta.v1.BatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ursa.core.v1.pod_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PODLIST']._serialized_start=124
-  _globals['_PODLIST']._serialized_end=209
-  _globals['_PODWATCHEVENT']._serialized_start=211
-  _globals['_PODWATCHEVENT']._serialized_end=301
-  _globals['_PODWATCHBATCH']._serialized_start=304
-  _globals['_PODWATCHBATCH']._serialized_end=436
-  _globals['_CREATEPODREQUEST']._serialized_start=438
-  _globals['_CREATEPODREQUEST']._serialized_end=508
-  _globals['_UPDATEPODREQUEST']._serialized_start=510
-  _globals['_UPDATEPODREQUEST']._serialized_end=580
-  _globals['_BATCHPODSREQUEST']._serialized_start=582
-  _globals['_BATCHPODSREQUEST']._serialized_end=636
-  _globals['_BINDPODREQUEST']._serialized_start=638
-  _globals['_BINDPODREQUEST']._serialized_end=693
-  _globals['_BATCHBINDREQUEST']._serialized_start=695
-  _globals['_BATCHBINDREQUEST']._serialized_end=753
-  _globals['_PODS']._serialized_start=756
-  _globals['_PODS']._serialized_end=1709
+  _globals['_PODLIST']._serialized_start=149
+  _globals['_PODLIST']._serialized_end=234
+  _globals['_PODWATCHEVENT']._serialized_start=236
+  _globals['_PODWATCHEVENT']._serialized_end=326
+  _globals['_PODWATCHBATCH']._serialized_start=329
+  _globals['_PODWATCHBATCH']._serialized_end=461
+  _globals['_CREATEPODREQUEST']._serialized_start=463
+  _globals['_CREATEPODREQUEST']._serialized_end=533
+  _globals['_UPDATEPODREQUEST']._serialized_start=535
+  _globals['_UPDATEPODREQUEST']._serialized_end=605
+  _globals['_BATCHPODSREQUEST']._serialized_start=607
+  _globals['_BATCHPODSREQUEST']._serialized_end=661
+  _globals['_BINDPODREQUEST']._serialized_start=663
+  _globals['_BINDPODREQUEST']._serialized_end=718
+  _globals['_BATCHBINDREQUEST']._serialized_start=720
+  _globals['_BATCHBINDREQUEST']._serialized_end=778
+  _globals['_PODREVOCATION']._serialized_start=780
+  _globals['_PODREVOCATION']._serialized_end=877
+  _globals['_BATCHREVOKEBINDREQUEST']._serialized_start=879
+  _globals['_BATCHREVOKEBINDREQUEST']._serialized_end=953
+  _globals['_REVOCATIONOUTCOME']._serialized_start=956
+  _globals['_REVOCATIONOUTCOME']._serialized_end=1227
+  _globals['_REVOCATIONOUTCOME_STATE']._serialized_start=1147
+  _globals['_REVOCATIONOUTCOME_STATE']._serialized_end=1227
+  _globals['_BATCHREVOKEBINDRESPONSE']._serialized_start=1229
+  _globals['_BATCHREVOKEBINDRESPONSE']._serialized_end=1305
+  _globals['_BATCHDELETEPODSREQUEST']._serialized_start=1307
+  _globals['_BATCHDELETEPODSREQUEST']._serialized_end=1375
+  _globals['_PODS']._serialized_start=1378
+  _globals['_PODS']._serialized_end=2509
 # @@protoc_insertion_point(module_scope)

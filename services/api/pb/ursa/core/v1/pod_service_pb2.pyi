@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from services.api.pb.ursa.core.v1 import pod_pb2 as _pod_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2 as _meta_pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2 as _watch_pb2
@@ -206,3 +208,163 @@ class BatchBindRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchBindRequest: _TypeAlias = BatchBindRequest  # noqa: Y015
+
+@_typing.final
+class PodRevocation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    BIND_EPOCH_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    namespace: _builtins.str
+    name: _builtins.str
+    uid: _builtins.str
+    bind_epoch: _builtins.int
+    """No bind with this epoch or an earlier one is to commit any more."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        bind_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind_epoch", b"bind_epoch", "name", b"name", "namespace", b"namespace", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PodRevocation: _TypeAlias = PodRevocation  # noqa: Y015
+
+@_typing.final
+class BatchRevokeBindRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodRevocation]: ...
+    def __init__(
+        self,
+        *,
+        revocations: _abc.Iterable[Global___PodRevocation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revocations", b"revocations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRevokeBindRequest: _TypeAlias = BatchRevokeBindRequest  # noqa: Y015
+
+@_typing.final
+class RevocationOutcome(_message.Message):
+    """An irreversible fact about a pod, read or made by a linearizable compare-and-swap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RevocationOutcome._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: RevocationOutcome._State.ValueType  # 0
+        """not known: `status` says why"""
+        ABSENT: RevocationOutcome._State.ValueType  # 1
+        """no pod of this UID exists"""
+        TERMINAL: RevocationOutcome._State.ValueType  # 2
+        """its phase is Succeeded or Failed"""
+        BOUND: RevocationOutcome._State.ValueType  # 3
+        """it is bound to `resource_partition`, `node_name`"""
+        REVOKED: RevocationOutcome._State.ValueType  # 4
+        """it is unbound, and its epoch is `bind_epoch`, above the one asked for"""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: RevocationOutcome.State.ValueType  # 0
+    """not known: `status` says why"""
+    ABSENT: RevocationOutcome.State.ValueType  # 1
+    """no pod of this UID exists"""
+    TERMINAL: RevocationOutcome.State.ValueType  # 2
+    """its phase is Succeeded or Failed"""
+    BOUND: RevocationOutcome.State.ValueType  # 3
+    """it is bound to `resource_partition`, `node_name`"""
+    REVOKED: RevocationOutcome.State.ValueType  # 4
+    """it is unbound, and its epoch is `bind_epoch`, above the one asked for"""
+
+    UID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NODE_NAME_FIELD_NUMBER: _builtins.int
+    RESOURCE_PARTITION_FIELD_NUMBER: _builtins.int
+    BIND_EPOCH_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    uid: _builtins.str
+    state: Global___RevocationOutcome.State.ValueType
+    node_name: _builtins.str
+    resource_partition: _builtins.str
+    bind_epoch: _builtins.int
+    @_builtins.property
+    def status(self) -> _status_pb2.Status: ...
+    def __init__(
+        self,
+        *,
+        uid: _builtins.str = ...,
+        state: Global___RevocationOutcome.State.ValueType = ...,
+        node_name: _builtins.str = ...,
+        resource_partition: _builtins.str = ...,
+        bind_epoch: _builtins.int = ...,
+        status: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind_epoch", b"bind_epoch", "node_name", b"node_name", "resource_partition", b"resource_partition", "state", b"state", "status", b"status", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevocationOutcome: _TypeAlias = RevocationOutcome  # noqa: Y015
+
+@_typing.final
+class BatchRevokeBindResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevocationOutcome]:
+        """in the order of the request"""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___RevocationOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRevokeBindResponse: _TypeAlias = BatchRevokeBindResponse  # noqa: Y015
+
+@_typing.final
+class BatchDeletePodsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_meta_pb2.DeleteRequest]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[_meta_pb2.DeleteRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeletePodsRequest: _TypeAlias = BatchDeletePodsRequest  # noqa: Y015
