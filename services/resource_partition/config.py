@@ -8,21 +8,7 @@ from services.apiserver.overload import OverloadConfig
 from services.base.telemetry import TelemetryConfig
 from services.rpc.credentials import TlsConfig
 from services.storage.etcd import EtcdConfig
-from services.storage.watchcache import WindowBounds
-from services.storage.watchcache.bookmarks import PERIOD_S
-
-
-@dataclass(frozen=True)
-class WatchCacheConfig:
-    """``off``: resources that are read straight from etcd, beside those that never are cached (events); ``"*"``: all.
-
-    ``windows``: how much history is kept, by resource. ``bookmark_period_s``: how often a quiet watch that opted in is
-    told its position.
-    """
-
-    off: tuple[str, ...] = ()
-    windows: dict[str, WindowBounds] = field(default_factory=dict)
-    bookmark_period_s: float = PERIOD_S
+from services.storage.stores import WatchCacheConfig
 
 
 @dataclass(frozen=True)
@@ -35,8 +21,7 @@ class TenantPartitionLink:
 
 @dataclass(frozen=True)
 class Config:
-    """``listen``: host:port of gRPC.. ``placement_home``: this
-    partition keeps the TenantPlacements."""
+    """``listen``: host:port of gRPC. ``placement_home``: this partition keeps the TenantPlacements."""
 
     name: str
     listen: str
