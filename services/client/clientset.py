@@ -17,9 +17,10 @@ from google.protobuf.message import Message
 from services.api import kinds
 from services.api.kinds import Kind
 from services.api.pb.ursa.coordination.v1 import lease_pb2
-from services.api.pb.ursa.core.v1 import event_pb2, namespace_pb2, node_pb2, pod_pb2, pod_service_pb2
+from services.api.pb.ursa.core.v1 import event_pb2, namespace_pb2, node_pb2, pod_pb2, pod_service_pb2, service_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
-from services.api.pb.ursa.scheduling.v1 import priority_class_pb2
+from services.api.pb.ursa.policy.v1 import pod_disruption_budget_pb2
+from services.api.pb.ursa.scheduling.v1 import capacity_pb2, priority_class_pb2
 from services.api.pb.ursa.tenancy.v1 import tenancy_pb2
 from services.client import calls
 from services.rpc import methods
@@ -263,8 +264,10 @@ class ResourceClient(Generic[M]):
     async def _batch(
         self, method: str, request: type[Message], objs: Iterable[Message], timeout_s: float | None
     ) -> Sequence[Outcome]:
-        call = self._method(method, meta_pb2.BatchResponse)
-        answer = await calls.unary(call, request(objects=objs), timeout_s or self._timeouts.batch_s)
+        return await self._outcomes(method, request(objects=objs), timeout_s)
+
+    async def _outcomes(self, method: str, request: Message, timeout_s: float | None) -> Sequence[Outcome]:
+        answer = await self._batch_call(method, request, meta_pb2.BatchResponse, timeout_s)
         return [
             Outcome(
                 from_status(item.status) if item.HasField("status") else None,
@@ -274,6 +277,9 @@ class ResourceClient(Generic[M]):
             )
             for item in answer.outcomes
         ]
+
+    async def _batch_call(self, method: str, request: Message, answer: type[Message], timeout_s: float | None) -> Any:
+        return await calls.unary(self._method(method, answer), request, timeout_s or self._timeouts.batch_s)
 
     async def _unary(self, method: str, request: Message) -> Any:
         return await calls.unary(self._method(method, self.kind.message), request, self._timeouts.unary_s)
@@ -307,6 +313,38 @@ class PodClient(ResourceClient[pod_pb2.Pod]):
     ) -> Sequence[Outcome]:
         return await self._batch("BatchBind", pod_service_pb2.BatchBindRequest, bindings, timeout_s)
 
+    async def batch_revoke_bind(
+        self, revocations: Iterable[pod_service_pb2.PodRevocation], *, timeout_s: float | None = None
+    ) -> Sequence[pod_service_pb2.RevocationOutcome]:
+        """A fact about each pod, in order; an outcome of state STATE_UNSPECIFIED has a ``status`` and is none."""
+        request = pod_service_pb2.BatchRevokeBindRequest(revocations=revocations)
+        answer = await self._batch_call("BatchRevokeBind", request, pod_service_pb2.BatchRevokeBindResponse, timeout_s)
+        return [*answer.outcomes]
+
+    async def batch_delete(
+        self, items: Iterable[meta_pb2.DeleteRequest], *, timeout_s: float | None = None
+    ) -> Sequence[Outcome]:
+        """Each as ``delete`` does; ``resource_version`` 0: the pod is gone, else it is terminating."""
+        return await self._outcomes("BatchDelete", pod_service_pb2.BatchDeletePodsRequest(items=items), timeout_s)
+
+
+class CapacityClaimClient(ResourceClient[capacity_pb2.CapacityClaim]):
+    """Capacity claims, which are read like any kind, and made and ended in batches only."""
+
+    async def batch_claim(
+        self, claims: Iterable[capacity_pb2.CapacityClaim], *, timeout_s: float | None = None
+    ) -> Sequence[capacity_pb2.ClaimOutcome]:
+        """An outcome per claim, in order: held, promised or refused (``status`` says why). Safe to send again."""
+        request = capacity_pb2.BatchClaimRequest(claims=claims)
+        answer = await self._batch_call("BatchClaim", request, capacity_pb2.BatchClaimResponse, timeout_s)
+        return [*answer.outcomes]
+
+    async def batch_release(
+        self, releases: Iterable[capacity_pb2.ClaimRelease], *, timeout_s: float | None = None
+    ) -> Sequence[Outcome]:
+        """Ends claims, each on an irreversible fact; one that is not there is a success."""
+        return await self._outcomes("BatchRelease", capacity_pb2.BatchReleaseRequest(releases=releases), timeout_s)
+
 
 class Clientset:
     """Clients of every kind over one channel. ``bulk``: the channel of lists, the same one if not given."""
@@ -318,7 +356,13 @@ class Clientset:
         self._bulk = bulk or channel
         self._timeouts = timeouts or Timeouts()
         self.pods = PodClient(channel, kinds.PODS, bulk=self._bulk, timeouts=self._timeouts)
-        self._clients: dict[str, ResourceClient[Any]] = {kinds.PODS.resource: self.pods}
+        self.capacity_claims = CapacityClaimClient(
+            channel, kinds.CAPACITY_CLAIMS, bulk=self._bulk, timeouts=self._timeouts
+        )
+        self._clients: dict[str, ResourceClient[Any]] = {
+            kinds.PODS.resource: self.pods,
+            kinds.CAPACITY_CLAIMS.resource: self.capacity_claims,
+        }
 
     def resource(self, kind: Kind) -> ResourceClient[Any]:
         """The client of ``kind``, made on first use."""
@@ -364,6 +408,18 @@ class Clientset:
     @property
     def resource_partitions(self) -> ResourceClient[tenancy_pb2.ResourcePartition]:
         return self.resource(kinds.RESOURCE_PARTITIONS)
+
+    @property
+    def services(self) -> ResourceClient[service_pb2.Service]:
+        return self.resource(kinds.SERVICES)
+
+    @property
+    def pod_disruption_budgets(self) -> ResourceClient[pod_disruption_budget_pb2.PodDisruptionBudget]:
+        return self.resource(kinds.POD_DISRUPTION_BUDGETS)
+
+    @property
+    def capacity_ledgers(self) -> ResourceClient[capacity_pb2.CapacityLedger]:
+        return self.resource(kinds.CAPACITY_LEDGERS)
 
 
 def watch_request(
