@@ -80,7 +80,7 @@ def _partition(obj: Any, view: View, at: Partition) -> str:
     return at.name
 
 
-def _pairs(pairs: Mapping[str, str]) -> str:
+def _pairs(pairs: Mapping[str, object]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(pairs.items())) or NONE
 
 
@@ -134,6 +134,39 @@ def event_seen(event: Any, now: float) -> str:
 
 def _endpoints(obj: Any) -> str:
     return ",".join(obj.spec.endpoints)
+
+
+def external_address(service: Any) -> str:
+    """kubectl's EXTERNAL-IP: the name, the load balancer's addresses or the service's own."""
+    if service.spec.type == "ExternalName":
+        return str(service.spec.external_name)
+    balancer = [one.ip or one.hostname for one in service.status.load_balancer.ingress]
+    addresses = [*balancer, *service.spec.external_ips]
+    return ",".join(addresses) or ("<pending>" if service.spec.type == "LoadBalancer" else "")
+
+
+def _service_ports(service: Any) -> str:
+    return ",".join(
+        f"{port.port}:{port.node_port}/{port.protocol}" if port.node_port else f"{port.port}/{port.protocol}"
+        for port in service.spec.ports
+    )
+
+
+def int_or_percentage(spec: Any, field: str) -> str:
+    """An IntOrString as kubectl prints it."""
+    if not spec.HasField(field):
+        return "N/A"
+    value = getattr(spec, field)
+    return str(value.string_value or int(value.number_value))
+
+
+def claimed_total(ledger: Any) -> dict[str, int]:
+    """What all tenant partitions hold of a node together."""
+    total: dict[str, int] = {}
+    for held in ledger.claimed:
+        for resource, amount in held.requests.items():
+            total[resource] = total.get(resource, 0) + amount
+    return total
 
 
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
@@ -208,5 +241,42 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("ENDPOINTS", _field(_endpoints)),
         Column("PLACEMENT-HOME", lambda one, view, at: str(one.spec.placement_home).lower()),
         _AGE,
+    ),
+    "services": (
+        _NAME,
+        Column("TYPE", _field(lambda one: one.spec.type)),
+        Column("CLUSTER-IP", _field(lambda one: one.spec.cluster_ip)),
+        Column("EXTERNAL-IP", _field(external_address)),
+        Column("PORT(S)", _field(_service_ports)),
+        _AGE,
+        Column("SELECTOR", lambda one, view, at: _pairs(one.spec.selector), wide=True),
+        _WIDE_TP,
+    ),
+    "poddisruptionbudgets": (
+        _NAME,
+        Column("MIN AVAILABLE", lambda one, view, at: int_or_percentage(one.spec, "min_available")),
+        Column("MAX UNAVAILABLE", lambda one, view, at: int_or_percentage(one.spec, "max_unavailable")),
+        Column("ALLOWED DISRUPTIONS", lambda one, view, at: str(one.status.disruptions_allowed)),
+        _AGE,
+        _WIDE_TP,
+    ),
+    "capacityclaims": (
+        _NAME,
+        Column("NODE", _field(lambda one: one.spec.node_name)),
+        Column("TP", _field(lambda one: one.spec.tenant_partition)),
+        Column("POD", lambda one, view, at: f"{one.spec.tenant}/{one.spec.namespace}/{one.spec.pod_name}"),
+        Column("EPOCH", lambda one, view, at: str(one.spec.bind_epoch)),
+        _AGE,
+        Column("REQUESTS", lambda one, view, at: _pairs(one.spec.requests), wide=True),
+        _WIDE_PARTITION,
+    ),
+    "capacityledgers": (
+        _NAME,
+        Column("PODS", lambda one, view, at: str(sum(total.pods for total in one.claimed))),
+        Column("PROMISES", lambda one, view, at: str(len(one.promises))),
+        Column("CLAIMED", lambda one, view, at: _pairs(claimed_total(one))),
+        _AGE,
+        Column("ALLOCATABLE", lambda one, view, at: _pairs(one.allocatable), wide=True),
+        _WIDE_PARTITION,
     ),
 }

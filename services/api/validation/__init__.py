@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.api.kinds import Kind
-from services.api.validation import metadata, others, pods
+from services.api.validation import budgets, metadata, others, pods, services
 from services.api.validation.bindings import validate_binding
 from services.api.validation.violations import FieldViolation
 
@@ -29,12 +29,15 @@ _CREATE: dict[str, _Create] = {
     "TenantPlacement": others.tenant_placement,
     "TenantPartition": others.partition,
     "ResourcePartition": others.partition,
+    "Service": services.service,
+    "PodDisruptionBudget": budgets.pod_disruption_budget,
 }
 _UPDATE: dict[str, _Update] = {
     "Pod": pods.update_faults,
     "Node": others.node_update,
     "PriorityClass": others.priority_class_update,
     "TenantPlacement": others.tenant_placement_update,
+    "Service": services.service_update,
 }
 
 

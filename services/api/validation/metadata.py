@@ -41,6 +41,9 @@ def metadata_faults(kind: Kind, metadata: ObjectMeta) -> Violations:
 
 def name_rule(kind: Kind) -> Callable[[str], list[str]]:
     """What a name of this kind must be."""
+    if kind.name == "Service":
+        # It becomes a label of DNS names, which may not begin with a digit.
+        return names.dns_1035_label
     return names.dns_label if kind.name in _LABEL_NAMED else names.dns_subdomain
 
 

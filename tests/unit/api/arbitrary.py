@@ -42,7 +42,7 @@ def _fill(draw: st.DrawFn, message: Any, depth: int) -> None:
 def _set(draw: st.DrawFn, message: Any, field: Any, depth: int) -> None:
     held = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        held.update(draw(st.dictionaries(_TEXT, _TEXT, max_size=4)))
+        _fill_map(draw, held, field.message_type.fields_by_name["value"], depth)
     elif field.is_repeated and field.message_type is not None:
         for _ in range(draw(st.integers(0, 3))):
             _fill_one(draw, held.add(), depth)
@@ -53,6 +53,15 @@ def _set(draw: st.DrawFn, message: Any, field: Any, depth: int) -> None:
         _fill_one(draw, held, depth)
     else:
         setattr(message, field.name, draw(_scalar(field)))
+
+
+def _fill_map(draw: st.DrawFn, held: Any, value: Any, depth: int) -> None:
+    if value.message_type is None:
+        held.update(draw(st.dictionaries(_TEXT, _scalar(value), max_size=4)))
+        return
+    for key in draw(st.sets(_TEXT, max_size=4)):
+        held[key].SetInParent()
+        _fill_one(draw, held[key], depth)
 
 
 def _fill_one(draw: st.DrawFn, message: Any, depth: int) -> None:

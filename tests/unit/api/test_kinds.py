@@ -18,9 +18,12 @@ def test_every_service_of_the_table_is_in_the_protos(kind: Kind) -> None:
     services = kind.list_message.DESCRIPTOR.file.services_by_name
     service = services[kind.service.rpartition(".")[2]]
     assert service.full_name == kind.service
-    assert service.methods_by_name["Create"].input_type.full_name == kind.create_request.DESCRIPTOR.full_name
-    assert service.methods_by_name["Update"].input_type.full_name == kind.update_request.DESCRIPTOR.full_name
-    assert service.methods_by_name["BatchCreate"].input_type.full_name == kind.batch_request.DESCRIPTOR.full_name
+    writes = {"Create": kind.create_request, "Update": kind.update_request, "BatchCreate": kind.batch_request}
+    if kind.read_only:
+        assert not writes.keys() & service.methods_by_name.keys()
+    else:
+        for method, request in writes.items():
+            assert service.methods_by_name[method].input_type.full_name == request.DESCRIPTOR.full_name
     assert service.methods_by_name["List"].output_type.full_name == kind.list_message.DESCRIPTOR.full_name
     assert service.methods_by_name["Watch"].output_type.full_name == kind.watch_batch_message.DESCRIPTOR.full_name
     assert ("UpdateStatus" in service.methods_by_name) == kind.has_status
@@ -53,6 +56,8 @@ def test_scopes_and_partitions() -> None:
         "TenantPlacement",
         "TenantPartition",
         "ResourcePartition",
+        "CapacityClaim",
+        "CapacityLedger",
     }
     assert {kind.name for kind in KINDS.values() if kind.scope is Scope.TENANT} == {"Namespace", "PriorityClass"}
     assert {kind.name for kind in KINDS.values() if kind.served_by("tenant")} == {
@@ -63,6 +68,8 @@ def test_scopes_and_partitions() -> None:
         "Event",
         "Lease",
         "ResourcePartition",
+        "Service",
+        "PodDisruptionBudget",
     }
     assert {kind.name for kind in KINDS.values() if kind.served_by("resource")} == {
         "Node",
@@ -71,7 +78,10 @@ def test_scopes_and_partitions() -> None:
         "Namespace",
         "TenantPlacement",
         "TenantPartition",
+        "CapacityClaim",
+        "CapacityLedger",
     }
+    assert {kind.name for kind in KINDS.values() if kind.read_only} == {"CapacityClaim", "CapacityLedger"}
 
 
 @pytest.mark.parametrize("word", ["po", "pod", "pods", "Pod", "PODS", "pods.core"])
@@ -91,7 +101,7 @@ def test_manifest_versions() -> None:
     assert kind_of("tenancy.ursa.io/v1", "Tenant") is kinds.TENANTS
     with pytest.raises(UnknownKind, match=r'Lease has version "coordination.k8s.io/v1", not "v1"'):
         kind_of("v1", "Lease")
-    with pytest.raises(UnknownKind, match=r'no kind "Widget".*known are Event \(v1\), Lease'):
+    with pytest.raises(UnknownKind, match=r'no kind "Widget".*known are CapacityClaim .*, Event \(v1\), Lease'):
         kind_of("v1", "Widget")
 
 

@@ -179,7 +179,7 @@ def test_a_wrong_type_names_its_path_and_what_was_wanted(document: dict[str, Any
         ("kind: Pod", "apiVersion", "is required"),
         ("apiVersion: v1", "kind", "is required"),
         ("apiVersion: 1\nkind: Pod", "apiVersion", "want a string, got the number 1"),
-        ("apiVersion: v1\nkind: Widget", "kind", 'no kind "Widget" in version "v1"; known are Event (v1), Lease'),
+        ("apiVersion: v1\nkind: Widget", "kind", 'no kind "Widget" in version "v1"; known are CapacityClaim'),
         ("apiVersion: apps/v1\nkind: Pod", "kind", 'Pod has version "v1", not "apps/v1"'),
         ("apiVersion: v1\nkind: List\nitems: {}", "items", "want a list of objects"),
         ("apiVersion: v1\nkind: List\nitems: [1]", "items[0]", "want an object, got the number 1"),

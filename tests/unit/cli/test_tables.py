@@ -110,3 +110,39 @@ def test_every_kind_has_a_table_of_an_empty_object(kind: kinds.Kind) -> None:
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert output.table(["A", "LONG"], [["xxx", "y"], ["z", ""]]) == ["A     LONG", "xxx   y", "z"]
+
+
+def test_services_and_budgets_have_kubectls_columns() -> None:
+    documents = manifests.load(
+        """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default, tenant: acme}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.0.0.1
+  ports: [{port: 80, protocol: TCP, nodePort: 30080}, {port: 53, protocol: UDP}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: default, tenant: acme}
+spec: {minAvailable: 50%}
+status: {disruptionsAllowed: 2}
+"""
+    )
+    for found, cells in zip(
+        documents,
+        ("web LoadBalancer 10.0.0.1 <pending> 80:30080/TCP,53/UDP <unknown>", "web 50% N/A 2 <unknown>"),
+        strict=True,
+    ):
+        _, row = output.item_table([Item(found.kind, found.object, TP)], View(now=NOW))
+        assert " ".join(row.split()) == cells
+
+
+def test_a_ledgers_row_sums_the_tenant_partitions() -> None:
+    ledger = kinds.CAPACITY_LEDGERS.message()
+    ledger.metadata.name = "n1"
+    ledger.claimed.add(tenant_partition="tp-1", pods=2).requests.update({"cpu": 300})
+    ledger.claimed.add(tenant_partition="tp-2", pods=1).requests.update({"cpu": 200})
+    _, row = output.item_table([Item(kinds.CAPACITY_LEDGERS, ledger, TP)], View(now=NOW))
+    assert " ".join(row.split()) == "n1 3 0 cpu=500 <unknown>"
