@@ -18,6 +18,7 @@ from services.api.pb.ursa.watch.v1.watch_pb2 import WatchClientMessage
 from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.errors import translate
 from services.apiserver.objects import parse_request
+from services.apiserver.opening import Openings
 from services.apiserver.resource import Resource
 from services.apiserver.watching import Draining, as_status, open_watch, timeout_timers
 from services.rpc import status
@@ -67,7 +68,8 @@ class _Watch:
     def opened(self) -> None:
         """Its initial state is sent, or it has ended: others may open."""
         if self.place is not None:
-            self.place.leave()
+            self.stream.openings.leave(self.place)
+            self.place = None
 
     def close(self) -> None:
         self.opened()
@@ -106,7 +108,8 @@ class WatchStream:
         self._watches: dict[int, _Watch] = {}
         self._control: list[bytes] = []
         self._half_closed = False
-        self._openings = asyncio.Semaphore(limits.OPENINGS_PER_STREAM_MAX)
+        self._at_once = asyncio.Semaphore(limits.OPENINGS_PER_STREAM_MAX)
+        self.openings = Openings(limits.OPENING_S_MAX)
         self.live: deque[_Watch] = deque()
         self.bulk: deque[_Watch] = deque()
         self.awake = asyncio.Event()
@@ -125,6 +128,7 @@ class WatchStream:
             self._service.draining.discard(self.awake.set)
             for watch in self._watches.values():
                 watch.close()
+            self.openings.close()
 
     # The client's side
 
@@ -154,13 +158,13 @@ class WatchStream:
             message = f"{limits.WATCHES_PER_STREAM_MAX} watches on one stream are the limit"
             self._say(frames.failed(watch_id, status.resource_exhausted("TooManyRequests", message)))
             return
-        await self._openings.acquire()
+        await self._at_once.acquire()
         watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])
         self._watches[watch_id] = watch
         metrics.WATCHES.labels(create.resource).inc()
         # Opening may wait for a quorum read; no other watch waits for that.
         watch.task = tasks.create_task(self._open(watch, create.selection))
-        watch.task.add_done_callback(lambda _: self._openings.release())
+        watch.task.add_done_callback(lambda _: self._at_once.release())
 
     async def _open(self, watch: _Watch, selection: Any) -> None:
         try:
@@ -172,9 +176,9 @@ class WatchStream:
         watch.task = None
         watch.watcher = watcher
         self._say(frames.created(watch.watch_id))
-        watch.timers = [asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, watch.opened)]
+        self.openings.hold(watch.place)
         if selection.timeout_seconds:
-            watch.timers += timeout_timers(
+            watch.timers = timeout_timers(
                 selection.timeout_seconds,
                 watcher,
                 partial(self._expire, watch),

@@ -114,7 +114,8 @@ class TypedWatch:
         awake = asyncio.Event()
         end_s = self._clock.monotonic() + timeout_s
         timers = timeout_timers(timeout_s, watcher, awake.set, bookmarks=bookmarks)
-        timers.append(asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, place.leave))
+        opening = asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, place.leave)
+        timers.append(opening)
         self._draining.add(awake.set)
         watcher.set_wake(awake.set)
         try:
@@ -129,6 +130,7 @@ class TypedWatch:
                     await context.write(message)
                     continue
                 place.leave()
+                opening.cancel()
                 self._draining.check()
                 if self._clock.monotonic() >= end_s:
                     return

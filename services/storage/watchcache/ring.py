@@ -114,11 +114,12 @@ class Ring:
         self._feeds.clear()
         self.floor = floor
 
-    def append(self, change: Change) -> None:
-        """Take in the newest change (``change.sequence`` is ``end``) and make room for it."""
+    def append(self, change: Change) -> Iterable[str]:
+        """Take in the newest change (``change.sequence`` is ``end``) and make room for it. Returns its feeds."""
         self._log.append(change)
         self.end = change.sequence + 1
-        for name in self._feeds_of(change):
+        feeds = self._feeds_of(change)
+        for name in feeds:
             log = self._feeds.get(name)
             if log is None:
                 log = self._feeds[name] = Log()
@@ -126,6 +127,7 @@ class Ring:
         if len(self._log) > self.capacity:
             self._resize(change.at_s)
             self._trim()
+        return feeds
 
     def compact(self, revision: int) -> None:
         """Forget changes up to ``revision``: reads and watches below it are refused."""

@@ -33,6 +33,7 @@ class Stream:
         self.ring = Ring(bounds, self._feeds_of)
         self.hub = Hub(clock, self._release)
         self.watchers: set[CacheWatcher] = set()
+        self._followers: dict[str, int] = {}
         self._idle: dict[str, dict[CacheWatcher, None]] = {}
         self._released = 0
         self._joined: dict[tuple[object, ...], Joined] = {}
@@ -43,8 +44,7 @@ class Stream:
     def push(self, revision: int, old: Item | None, new: Item | None) -> None:
         """One key's change. Call ``settle`` when the last one of the newest revision is in."""
         change = Change(self.ring.end, revision, old, new, self._clock.monotonic())
-        self.ring.append(change)
-        for name in self._feeds_of(change):
+        for name in self.ring.append(change):
             self._rouse(name, change.sequence)
         self._rouse("", change.sequence)
 
@@ -73,13 +73,22 @@ class Stream:
             return "=" + value
         return "" if prefix == self._prefix else prefix
 
+    def add(self, watcher: CacheWatcher) -> None:
+        self.watchers.add(watcher)
+        self._followers[watcher.feed] = self._followers.get(watcher.feed, 0) + 1
+
     def idle(self, watcher: CacheWatcher) -> None:
         """Nothing is left for ``watcher``; the next change of its feed rouses it."""
         self._idle.setdefault(watcher.feed, {})[watcher] = None
 
     def forget(self, watcher: CacheWatcher) -> None:
+        if watcher not in self.watchers:
+            return
         self.watchers.discard(watcher)
         self.hub.discard(watcher)
+        self._followers[watcher.feed] -= 1
+        if not self._followers[watcher.feed]:
+            del self._followers[watcher.feed]
         waiting = self._idle.get(watcher.feed)
         if waiting is not None:
             waiting.pop(watcher, None)
@@ -99,6 +108,8 @@ class Stream:
 
     def read(self, feed: str, prefix: str, selection: Selection, position: int, after: int, limit_bytes: int) -> Joined:
         """Events of the released part of the window from ``position`` on; built once for all who ask alike."""
+        if self._followers.get(feed) == 1:
+            return self._join(feed, prefix, selection, position, after, limit_bytes)
         key = (feed, prefix, selection, position, after, limit_bytes)
         joined = self._joined.get(key)
         if joined is None:

@@ -6,7 +6,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.api.selectors import Selection
 from services.storage.errors import Expired, SlowWatcher, StorageError
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from services.storage.watchcache.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(NamedTuple):
     """A part of the window as one selection sees it.
 
     ``batch`` None: nothing in it concerns the selection. ``next``: the position after it. ``drained``: that is as far
@@ -73,7 +72,7 @@ class CacheWatcher:
         self._closed = False
         self._wake: Callable[[], None] | None = None
         self._waiting: asyncio.Future[None] | None = None
-        stream.watchers.add(self)
+        stream.add(self)
 
     # -- the reader's side
 
@@ -173,8 +172,7 @@ class CacheWatcher:
 
     def _take_window(self, limit_bytes: int) -> WatchBatch | None:
         """The next batch of what the last round released, or None at its end."""
-        drained = False
-        while not drained:
+        while True:
             if self._position < self._stream.ring.start:
                 self._failure = SlowWatcher(self._revision)
                 self._stream.forget(self)
@@ -185,19 +183,26 @@ class CacheWatcher:
             self._position = max(self._position, joined.next)
             if joined.batch is not None:
                 self._revision = joined.batch.revision
+                if joined.drained and not self._bookmark_due:
+                    # Now, not at the next call, which would only look for what is known not to be there.
+                    self._rest()
                 return joined.batch
-            drained = joined.drained
-        return None
+            if joined.drained:
+                return None
 
-    def _pause(self) -> WatchBatch | None:
-        """Nothing is released for this watch. With a bookmark due, that is told if the feed holds nothing at all."""
+    def _rest(self) -> None:
+        """All that the last round released is handed out."""
         if self._stream.pending(self.feed):
             self._phase = Phase.READY
             self._stream.hub.add(self)
-            return None
-        self._phase = Phase.IDLE
-        self._stream.idle(self)
-        if not self._bookmark_due or self._stream.revision < self._after:
+        else:
+            self._phase = Phase.IDLE
+            self._stream.idle(self)
+
+    def _pause(self) -> WatchBatch | None:
+        """Nothing is released for this watch. With a bookmark due, that is told if the feed holds nothing at all."""
+        self._rest()
+        if self._phase is Phase.READY or not self._bookmark_due or self._stream.revision < self._after:
             return None
         self._bookmark_due = False
         self._revision = max(self._revision, self._stream.revision)
