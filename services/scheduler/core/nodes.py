@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from services.api.pb.ursa.core.v1.node_pb2 import Taint
 from services.scheduler.core.arrays import Bools, Codes, Ints
+from services.scheduler.core.images import FrozenImages
 from services.scheduler.core.labels import FrozenLabels
+from services.scheduler.core.topology import Domains, Topology, domains
 
 TaintSet: TypeAlias = tuple[Taint, ...]
 
@@ -48,8 +50,11 @@ class NodeColumns:
     taint_class: Codes
     taint_classes: Sequence[TaintSet]
     labels: FrozenLabels
+    images: FrozenImages
     resources: Mapping[str, int]
     allocatable: Ints
+    _domains: dict[str, Domains] = field(default_factory=dict)
+    _topologies: dict[tuple[str, ...], Topology] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Rows, dead ones included."""
@@ -87,3 +92,18 @@ class NodeColumns:
             return list(self.partitions).index(partition)
         except ValueError:
             return -1
+
+    def domains(self, key: str) -> Domains:
+        """The domains of topology key ``key``; found once."""
+        known = self._domains.get(key)
+        if known is None:
+            known = self._domains[key] = domains(key, self.labels.column(key), self.partition)
+        return known
+
+    def topology(self, keys: Iterable[str]) -> Topology:
+        """The groups of nodes that agree in ``keys``; found once for each set of keys."""
+        ordered = tuple(sorted(set(keys)))
+        known = self._topologies.get(ordered)
+        if known is None:
+            known = self._topologies[ordered] = Topology.of({key: self.domains(key) for key in ordered}, self.partition)
+        return known

@@ -10,23 +10,32 @@ shape          depends on                                  asked
 =============  ==========================================  ==============================================
 NodeFilter     the Node objects                            once per class and change of a Node
 UsageFilter    and on what is placed on that same node     for each node, with 0, 1, 2… more pods of the class
+DomainFilter   and on what is placed on other nodes        once per class and plan; told of each placement
 NodeScore      the Node objects; normalised over the       once per class and change of a Node; normalised again
                feasible nodes                              when the best raw value is no longer feasible
 UsageScore     and on what is placed on that same node     for each node, with 0, 1, 2… more pods of the class
+DomainScore    and on what is placed on other nodes;       once per class and plan; told of each placement
+               normalised over the feasible nodes
 =============  ==========================================  ==============================================
 
-An answer that depends on what is placed on *other* nodes is none of these: it forbids placing from a heap.
+The domain shapes see other nodes only through *topology keys*: labels whose equal values make nodes one domain (a zone,
+a host). Nodes that agree in every key that some plug-in uses for a class form a *group*, and a domain plug-in gives one
+answer per group: arrays of shape (groups,) instead of (rows,). What it remembers while pods of the class are placed is
+a ``DomainMask`` or ``DomainPoints``: opened on a plan's working sums, thrown away with them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
 from enum import Enum, Flag, auto
 
 from services.scheduler.core.arrays import Bools, Ints, Rows
 from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.pods import PodClass
+from services.scheduler.core.topology import Topology
 from services.scheduler.core.usage import Usage
 
 SCORE_MAX = 100
@@ -41,12 +50,23 @@ class Cluster(Flag):
     LABELS_CHANGED = auto()
     TAINTS_CHANGED = auto()
     NODE_USABLE = auto()  # schedulable, ready or reachable again
-    POD_GONE = auto()  # a pod left its node
+    POD_GONE = auto()  # a pod left its node, or its labels changed
+    POD_ADDED = auto()  # a pod came to a node, or its labels changed
+    NAMESPACE_CHANGED = auto()  # the labels of a namespace changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodChange:
+    """A pod of class ``kind`` came to a node (``POD_ADDED``) or left it (``POD_GONE``)."""
+
+    kind: PodClass
+    what: Cluster
 
 
 class Normalization(Enum):
-    """How raw values become 0…100 (kubernetes plugins/helper/normalize_score.go)."""
+    """How raw values become 0…100 (kubernetes plugins/helper/normalize_score.go). NONE: they are that already."""
 
+    NONE = auto()
     BY_MAXIMUM = auto()
     BY_MAXIMUM_REVERSED = auto()
 
@@ -57,6 +77,10 @@ class Filter(ABC):
     name: str
     # What can help a pod that this filter keeps from every node.
     helped_by: Cluster
+
+    def helps(self, pods: PodClass, change: PodChange) -> bool:
+        """That other pod's coming or going may let a pod of class ``pods`` pass here (a queueing hint, KEP-4247)."""
+        return bool(change.what & self.helped_by)
 
 
 class NodeFilter(Filter):
@@ -105,3 +129,64 @@ class UsageScore(ABC):
     @abstractmethod
     def score(self, pods: PodClass, nodes: NodeColumns, usage: Usage, rows: Rows, extra: Ints | int) -> Ints | None:
         """0…100 for one more pod after ``extra`` pods of the class; shape broadcast(extra, rows)."""
+
+
+class DomainMask(ABC):
+    """Which groups a class may use, while pods of the class are placed."""
+
+    # True for every group that passes now; shape (groups,); written to by ``place``.
+    mask: Bools
+
+    @abstractmethod
+    def place(self, group: int) -> Rows | None:
+        """A pod of the class was placed in ``group``; the groups whose answer may have changed (``None``: none)."""
+
+    @abstractmethod
+    def reasons(self, groups: Ints) -> Counter[str]:
+        """Why ``groups`` (one entry per node, repeated as often as it has nodes), which do not pass, do not."""
+
+    @abstractmethod
+    def hopeless(self) -> Bools:
+        """Groups for which taking pods away cannot help: preemption does not look at them; shape (groups,)."""
+
+
+class DomainFilter(Filter):
+    """Says which groups of nodes a class may use."""
+
+    @abstractmethod
+    def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
+        """The keys that tell groups apart for this class; none: the filter has nothing to say."""
+
+    @abstractmethod
+    def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainMask:
+        """The answer as of ``usage``; ``topology`` has at least the keys asked for."""
+
+
+class DomainPoints(ABC):
+    """How good the groups are for a class, while pods of the class are placed."""
+
+    @abstractmethod
+    def score(self, feasible: Bools, nodes: Ints, moved: bool) -> Ints:
+        """0…100 per group, normalised over the ``feasible`` groups; shape (groups,). Other groups' values are not used.
+
+        ``nodes`` are the feasible nodes of each group; ``moved`` says whether either may differ from the last call. An
+        unchanged answer is the very same array.
+        """
+
+    @abstractmethod
+    def place(self, group: int) -> None:
+        """A pod of the class was placed in ``group``."""
+
+
+class DomainScore(ABC):
+    """Prefers groups of nodes by what is placed in their domains."""
+
+    name: str
+
+    @abstractmethod
+    def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
+        """The keys that tell groups apart for this class; none: the score has nothing to say."""
+
+    @abstractmethod
+    def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainPoints:
+        """The scores as of ``usage``; ``topology`` has at least the keys asked for."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.scheduler.core.plugin import NodeFilter, NodeScore, UsageFilter, UsageScore
+from services.scheduler.core.plugin import (
+    DomainFilter,
+    DomainScore,
+    NodeFilter,
+    NodeScore,
+    UsageFilter,
+    UsageScore,
+)
 from services.scheduler.core.plugins.balanced_allocation import BalancedAllocation
 from services.scheduler.core.plugins.least_allocated import LeastAllocated
 from services.scheduler.core.plugins.node_affinity import NodeAffinity, PreferredNodeAffinity
@@ -24,6 +31,8 @@ class Profile:
     usage_filters: tuple[UsageFilter, ...]
     node_scores: tuple[tuple[NodeScore, int], ...]
     usage_scores: tuple[tuple[UsageScore, int], ...]
+    domain_filters: tuple[DomainFilter, ...] = ()
+    domain_scores: tuple[tuple[DomainScore, int], ...] = ()
 
 
 # Order and weights are those of kube-scheduler's default profile (pkg/scheduler/apis/config/v1/default_plugins.go).
