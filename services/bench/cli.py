@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -166,6 +167,45 @@ def list_(
         restarts=restarts,
     )
     finish(lambda: driver.run(parameters, progress), output)
+
+
+@app.command()
+def scheduler(
+    config: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option(help="A scheduler_perf workload file; Ursa's own if not given.", show_default=False),
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help="NAME/SIZE, NAME or a pattern; repeatable.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="a,+b,-c: with a and b, without c (performance).", show_default=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the smallest size of each.")] = False,
+    creators: Annotated[int, typer.Option(min=1, help="Parallel creators.")] = 30,
+    create_batch: Annotated[int, typer.Option(min=1, max=1000, help="Pods per create call; 1 is a unary create.")] = 1,
+    tenant_partitions: Annotated[int, typer.Option(min=1, max=16)] = 1,
+    resource_partitions: Annotated[int, typer.Option(min=1, max=16)] = 1,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that each workload may take.")] = 600,
+    base_port: Annotated[int, typer.Option(min=0, help="First of the ports; 0: free ones are found.")] = 0,
+    data_items: Annotated[
+        pathlib.Path | None, typer.Option(help="Write perf-dash's JSON file there.", show_default=False)
+    ] = None,
+    keep_logs: Annotated[
+        pathlib.Path | None, typer.Option(help="Copy the processes' logs there.", show_default=False)
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say which workloads there are, and run none.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run kube-scheduler's own workload files unmodified: pods/s from the first create to the last bind."""
+    from services.bench.scheduler import command
+    from services.bench.scheduler.run import Settings
+
+    settings = Settings(tenant_partitions, resource_partitions, creators, create_batch, timeout, base_port, keep_logs)
+    request = command.Request(
+        config or (), workload or (), labels, quick, settings, output is Output.JSON, None, data_items, list_
+    )
+    raise typer.Exit(command.execute(request))
 
 
 class _Parameters(Protocol):

@@ -38,13 +38,15 @@ class Figure:
 
 @dataclass
 class Report:
-    """A benchmark's result. ``invalid``: why the run does not count; empty if it does (exit code 0)."""
+    """A benchmark's result. ``invalid``: why the run does not count; empty if it does (exit code 0). ``extra``: what
+    else its JSON object says."""
 
     benchmark: str
     parameters: Mapping[str, Any]
     figures: dict[str, Figure] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     invalid: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {
@@ -53,6 +55,7 @@ class Report:
             "machine": machine() | self.machine,
             "parameters": dict(self.parameters),
             "figures": {name: figure.to_json() for name, figure in self.figures.items()},
+            **self.extra,
         }
         if self.invalid:
             document["invalid"] = self.invalid

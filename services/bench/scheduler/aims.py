@@ -1,0 +1,31 @@
+"""What a workload must reach and what it aims at, in pods/s on two cores."""
+
+from __future__ import annotations
+
+from services.bench.targets import Target
+
+UNARY: dict[str, Target] = {
+    "SchedulingBasic/5000Nodes_10000Pods": Target(1_000, 1_500),
+    "TopologySpreading/5000Nodes_5000Pods": Target(700, 1_500),
+    "SchedulingPodAntiAffinity/5000Nodes_2000Pods": Target(600, 1_500),
+    "SchedulingDaemonset/15000Nodes": Target(1_000, 1_500),
+    "PreemptionBasic/500Nodes": Target(200, 600),
+    "PreemptionAsync/5000Nodes": Target(600, 1_200),
+    "Unschedulable/5kNodes/10kPods": Target(700, 1_200),
+}
+BATCHED: dict[str, Target] = {
+    "SchedulingBasic/5000Nodes_10000Pods": Target(4_000, 8_000),
+    "SchedulingBasicPartitioned/50000Nodes_20000Pods": Target(2_500, 5_000),
+}
+# Every other workload is held against upstream's threshold.
+OF_THRESHOLD = Target(3.0, 10.0)
+_SAME_LOAD = "_QueueingHintsEnabled"
+
+
+def aim_of(workload: str, threshold: float, *, batched: bool) -> Target | None:
+    """The target of ``<workload>/<size>``; None if nothing was set for it."""
+    name = workload.removesuffix(_SAME_LOAD)
+    found = (BATCHED if batched else UNARY).get(name)
+    if found is None and threshold:
+        return Target(OF_THRESHOLD.must * threshold, OF_THRESHOLD.aim * threshold)
+    return found
