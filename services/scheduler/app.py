@@ -21,7 +21,9 @@ from services.scheduler.conditions import ConditionWriter
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.core import DEFAULT_PROFILE, NodeTable, PodClasses
 from services.scheduler.events import EventRecorder
+from services.scheduler.ledgers import LEDGER_ACCESSORS, LedgerReader, SeenLedger
 from services.scheduler.loop import SchedulerLoop
+from services.scheduler.releaser import ClaimApi
 from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
 from services.scheduler.state import SchedulerState, new_queue
 
@@ -52,6 +54,7 @@ class Scheduler:
             config,
             self.state,
             clients.pods,
+            self._claims_of,
             ConditionWriter(clients.pods, clock=clock, rand=rand),
             EventRecorder(
                 clients.events,
@@ -74,12 +77,19 @@ class Scheduler:
         self.nodes: UnionInformer[Node] = UnionInformer(
             kinds.NODES, on_batch=self.loop.nodes_changed, on_state=self._partition_state
         )
+        self.ledgers: UnionInformer[SeenLedger] = UnionInformer(
+            kinds.CAPACITY_LEDGERS,
+            decode=LedgerReader(config.tenant_partition.name),
+            accessors=LEDGER_ACCESSORS,
+            on_batch=self.loop.ledgers_changed,
+            on_state=self._partition_state,
+        )
         self._directory = PartitionDirectory(
             kinds.RESOURCE_PARTITIONS,
             bootstrap={},
             clock=clock,
             rand=rand,
-            on_added=lambda name, connection: self.nodes.add_partition(name, connection.mux),
+            on_added=self._partition_added,
             on_removed=self._partition_removed,
             tls=config.tls,
             connect=connect,
@@ -114,13 +124,16 @@ class Scheduler:
     async def _wait_for_nodes(self) -> None:
         """Until every resource partition is synced; for those that cannot be reached only so long."""
         deadline = self._clock.monotonic() + self._config.scheduling.start_wait_s
-        while missing := [name for name in self.nodes.partitions if not self.nodes.has_synced(name)]:
+        while missing := [name for name in self.nodes.partitions if not self._has_synced(name)]:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 _log.warning("starting without resource partitions", extra={"partitions": missing})
                 return
             self._state_changed.clear()
             await first_of(self._clock.sleep(left), self._state_changed.wait())
+
+    def _has_synced(self, name: str) -> bool:
+        return self.nodes.has_synced(name) and self.ledgers.has_synced(name)
 
     async def _watch_staleness(self) -> None:
         while True:
@@ -130,7 +143,8 @@ class Scheduler:
 
     def _check_staleness(self, name: str) -> None:
         now = self._clock.monotonic()
-        if self.nodes.connected(name) or not self.nodes.has_synced(name):
+        connected = self.nodes.connected(name) and self.ledgers.connected(name)
+        if connected or not self._has_synced(name):
             self._lost_at.pop(name, None)
             stale = False
         else:
@@ -147,8 +161,18 @@ class Scheduler:
         self._state_changed.set()
         self._check_staleness(name)
 
+    def _claims_of(self, partition: str) -> ClaimApi | None:
+        connection = self._directory.connections.get(partition)
+        return None if connection is None else connection.clientset.capacity_claims
+
+    def _partition_added(self, name: str, connection: Connection) -> None:
+        # Ledgers first: a node should not look empty when it appears.
+        self.ledgers.add_partition(name, connection.mux)
+        self.nodes.add_partition(name, connection.mux)
+
     def _partition_removed(self, name: str) -> None:
         self.nodes.remove_partition(name)
+        self.ledgers.remove_partition(name)
         self.state.partition_removed(name)
         self._lost_at.pop(name, None)
 

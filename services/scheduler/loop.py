@@ -1,4 +1,4 @@
-"""The scheduling loop: whatever has queued is planned as one batch, assumed, and bound in several batches at a time.
+"""The scheduling loop: whatever has queued is planned at once, assumed, and carried out in several batches at a time.
 
 There is no timer between plans: a batch is what gathered while the last one was planned and sent.
 """
@@ -16,28 +16,33 @@ from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.client.informer import Change
 from services.scheduler import metrics
-from services.scheduler.binder import Binder, Fate, PodApi
+from services.scheduler.attempt import Attempt
+from services.scheduler.binder import Binder
+from services.scheduler.carrier import Carrier, PodApi, Slot
+from services.scheduler.claims import Claims
 from services.scheduler.conditions import ConditionWriter
 from services.scheduler.config import SchedulerConfig
-from services.scheduler.core import Placement, PodInfo
+from services.scheduler.core import PodInfo
 from services.scheduler.events import EventRecorder
+from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, Place
+from services.scheduler.releaser import ClaimsOf, Releaser
 from services.scheduler.seen import SeenPod
 from services.scheduler.state import Decision, Refusal, SchedulerState
 
 TICK_S = 0.2
-UNRESOLVED_BATCHES_MAX = 32
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class SchedulerLoop:
-    """Feed it what the watches say; ``run`` does the rest."""
+    """Feed it what the watches say, whoever leads; ``run`` does the rest, on the leader alone."""
 
     def __init__(
         self,
         config: SchedulerConfig,
         state: SchedulerState,
         pods: PodApi,
+        claims_of: ClaimsOf,
         conditions: ConditionWriter,
         events: EventRecorder,
         *,
@@ -50,20 +55,22 @@ class SchedulerLoop:
         self._conditions = conditions
         self._events = events
         self._clock = clock
-        self._binder = Binder(
+        timeout_s = self._config.bind_timeout_s
+        self.releaser = Releaser(claims_of, clock=clock, timeout_s=timeout_s)
+        self._carrier = Carrier(
+            self,
+            Claims(config.tenant_partition.name),
+            claims_of,
+            Binder(pods, timeout_s=timeout_s),
             pods,
-            self._settle,
-            wanted=state.is_assumed,
-            usable=lambda placement: state.table.is_candidate(placement.node),
+            self.releaser,
             clock=clock,
             rand=rand,
-            timeout_s=self._config.bind_timeout_s,
+            timeout_s=timeout_s,
         )
         self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
-        self._unresolved = asyncio.Semaphore(UNRESOLVED_BATCHES_MAX)
         self._wake = asyncio.Event()
-        # Entries of the placements that are being bound, for their age and number of attempts.
-        self._binding: dict[str, Entry] = {}
+        self._tasks: Supervisor | None = None
 
     # What the watches say
 
@@ -71,11 +78,18 @@ class SchedulerLoop:
         """A batch of the pods' watch."""
         gated = self._state.pods_changed(changes, self._clock.monotonic())
         self._conditions.tell(Refusal(seen, "SchedulingGated", GATED) for seen in gated)
+        self._fence_dropped()
         self._wake_if_needed()
 
     def nodes_changed(self, changes: Sequence[Change[Node]]) -> None:
         """A batch of one resource partition's nodes."""
         self._state.nodes_changed(changes, self._clock.monotonic())
+        self._wake_if_needed()
+
+    def ledgers_changed(self, changes: Sequence[Change[SeenLedger]]) -> None:
+        """A batch of one resource partition's capacity ledgers."""
+        promised = self._state.ledgers_changed(changes, self._clock.monotonic())
+        self._carry(promised)
         self._wake_if_needed()
 
     def partition_stale(self, partition: str, stale: bool) -> None:
@@ -91,16 +105,24 @@ class SchedulerLoop:
     # Scheduling
 
     async def run(self) -> None:
-        """Schedule until cancelled."""
-        async with Supervisor() as tasks:
-            tasks.start(self._conditions.run(), name="conditions")
-            tasks.start(self._events.run(), name="events")
-            tasks.start(self._tick(), name="tick")
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._state.queue.has_active:
-                    await self._batch(tasks)
+        """Schedule until cancelled. Then no attempt is left, and another leader may go on."""
+        try:
+            async with Supervisor() as tasks:
+                self._tasks = tasks
+                tasks.start(self._conditions.run(), name="conditions")
+                tasks.start(self._events.run(), name="events")
+                tasks.start(self.releaser.run(), name="releases")
+                tasks.start(self._tick(), name="tick")
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    while self._state.queue.has_active:
+                        await self._batch(tasks)
+        finally:
+            self._tasks = None
+            self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
+            self._state.abandon(self._clock.monotonic())
+            self._wake_if_needed()
 
     async def _batch(self, tasks: Supervisor) -> None:
         # A free slot first: while every slot is taken, pods gather for the next plan.
@@ -108,17 +130,26 @@ class SchedulerLoop:
         entries = self._state.queue.take(self._config.plan_pods_max)
         decision = self._decide(entries)
         self._tell(decision)
-        self._binding.update({entry.pod.uid: entry for entry in entries if entry.place is Place.TAKEN})
-        size = self._config.bind_batch_pods
-        parts = [decision.placements[start : start + size] for start in range(0, len(decision.placements), size)]
+        parts = list(self._parts(decision.attempts))
         if not parts:
             self._slots.release()
-        for index, part in enumerate(parts):
+        for index, (partition, part) in enumerate(parts):
             if index:
                 await self._slots.acquire()
-            tasks.start(self._bind(part), name="bind")
+            tasks.start(self._carried(partition, part, Slot(self._slots.release)), name="carry")
         # Let the watches have their turn, however long the queue is.
         await asyncio.sleep(0)
+
+    def _parts(self, attempts: Sequence[Attempt]) -> Iterator[tuple[str, list[Attempt]]]:
+        """Batches of one resource partition each, in turns, so that each has its share of the slots."""
+        by_partition: dict[str, list[Attempt]] = {}
+        for attempt in attempts:
+            by_partition.setdefault(attempt.node.partition, []).append(attempt)
+        size = self._config.bind_batch_pods
+        for start in range(0, len(attempts), size):
+            for partition, of_partition in by_partition.items():
+                if part := of_partition[start : start + size]:
+                    yield partition, part
 
     def _decide(self, entries: Sequence[Entry]) -> Decision:
         started = self._clock.monotonic()
@@ -144,52 +175,88 @@ class SchedulerLoop:
                 action="Scheduling",
             )
 
-    async def _bind(self, placements: Sequence[Placement]) -> None:
+    # Carrying out
+
+    async def _carried(self, partition: str, attempts: Sequence[Attempt], slot: Slot) -> None:
         started = self._clock.monotonic()
-        with _spans("ursa.scheduler.bind", (placement.pod for placement in placements)):
-            unknown = await self._binder.send(placements)
+        try:
+            with _spans("ursa.scheduler.bind", (attempt.pod for attempt in attempts)):
+                await self._carrier.carry(partition, attempts, slot)
+        finally:
+            slot.release()
         took = self._clock.monotonic() - started
         metrics.EXTENSION_DURATION.labels("Bind", "Success", self._profile).observe(took)
         metrics.ATTEMPT_DURATION.labels("scheduled", self._profile).observe(took)
-        if not unknown:
-            self._slots.release()
+
+    def _carry(self, attempts: Sequence[Attempt]) -> None:
+        """Attempts that hold a promise, again; beside the batches in flight, as they are few."""
+        if self._tasks is None:
             return
-        # Finding out may take long. Some batches may do so beside the ones in flight; with too many, this one keeps
-        # its slot, and pods gather in the queue rather than in open binds.
-        async with self._unresolved:
-            self._slots.release()
-            await self._binder.resolve(unknown)
-            for placement in unknown:
-                self._binding.pop(placement.pod.uid, None)
+        for partition, part in self._parts(attempts):
+            self._tasks.start(self._carried(partition, part, Slot(_nothing)), name="carry")
 
-    def _settle(self, outcomes: Sequence[tuple[Placement, Fate]]) -> None:
+    def _fence_dropped(self) -> None:
+        """Attempts that nobody carries any more (they held a promise) and whose pod is gone or bound elsewhere."""
+        dropped = self._state.take_dropped()
+        if dropped and self._tasks is not None:
+            self._tasks.start(self._carrier.establish(dropped), name="fence")
+
+    # What became of attempts (the carrier's keeper)
+
+    def is_current(self, attempt: Attempt) -> bool:
+        return self._state.is_current(attempt)
+
+    def is_usable(self, attempt: Attempt) -> bool:
+        return self._state.is_usable(attempt)
+
+    def adopt(self, attempt: Attempt, node_name: str) -> bool:
+        return self._state.adopt(attempt, node_name)
+
+    def bound(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
-        bound = 0
-        for placement, fate in outcomes:
-            entry = self._binding.pop(placement.pod.uid, None)
-            if fate is Fate.BOUND:
-                bound += 1
-                self._bound(placement, entry, now)
-            else:
-                self._state.not_bound(placement, now, gone=fate is Fate.GONE)
-        if bound:
-            metrics.ATTEMPTS.labels("scheduled", self._profile).inc(bound)
-        if bound < len(outcomes):
-            metrics.ATTEMPTS.labels("error", self._profile).inc(len(outcomes) - bound)
-            self._wake_if_needed()
-
-    def _bound(self, placement: Placement, entry: Entry | None, now: float) -> None:
-        self._state.bound(placement)
-        if entry is not None:
+        metrics.ATTEMPTS.labels("scheduled", self._profile).inc(len(attempts))
+        for attempt in attempts:
+            self._state.bound(attempt)
+            entry = attempt.entry
             metrics.E2E_DURATION.labels(str(min(entry.attempts, 16))).observe(now - entry.added_at)
-        if self._config.scheduled_events:
-            self._events.record(
-                placement.pod,
-                kind="Normal",
-                reason="Scheduled",
-                message=f"Successfully assigned {placement.pod.namespace}/{placement.pod.name} to {placement.node}",
-                action="Binding",
-            )
+            if self._config.scheduled_events:
+                pod = attempt.pod
+                self._events.record(
+                    pod,
+                    kind="Normal",
+                    reason="Scheduled",
+                    message=f"Successfully assigned {pod.namespace}/{pod.name} to {attempt.node}",
+                    action="Binding",
+                )
+
+    def promised(self, attempts: Sequence[Attempt]) -> None:
+        now = self._clock.monotonic()
+        for attempt in attempts:
+            self._state.promised(attempt, now)
+
+    def lost(self, attempts: Sequence[Attempt]) -> None:
+        now = self._clock.monotonic()
+        for attempt in attempts:
+            self._state.lost(attempt, now)
+        self._failed(len(attempts))
+
+    def refused(self, attempts: Sequence[Attempt]) -> None:
+        now = self._clock.monotonic()
+        for attempt in attempts:
+            self._state.refused(attempt, now)
+        self._failed(len(attempts))
+
+    def revoked(self, attempt: Attempt, epoch: int) -> None:
+        self._state.revoked(attempt, epoch, self._clock.monotonic())
+        self._failed(1)
+
+    def over(self, attempt: Attempt) -> None:
+        self._state.over(attempt, self._clock.monotonic())
+        self._failed(1)
+
+    def _failed(self, attempts: int) -> None:
+        metrics.ATTEMPTS.labels("error", self._profile).inc(attempts)
+        self._wake_if_needed()
 
     async def _tick(self) -> None:
         """Ends backoffs and waits, and keeps the gauges."""
@@ -197,12 +264,18 @@ class SchedulerLoop:
             queue = self._state.queue
             queue.tick(self._clock.monotonic())
             self._wake_if_needed()
+            self._carry(self._state.promises_in_doubt(self._clock.monotonic()))
             for place, name in _QUEUE_NAMES.items():
                 metrics.PENDING.labels(name).set(queue.size(place))
             metrics.ASSUMED.set(self._state.assumed)
             for partition, count in self._state.table.counts().items():
                 metrics.NODES.labels(partition).set(count)
+                metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
             await self._clock.sleep(TICK_S)
+
+
+def _nothing() -> None:
+    """What is carried without a slot has none to give back."""
 
 
 _QUEUE_NAMES = {

@@ -39,3 +39,8 @@ STALE = Gauge(
     "ursa_scheduler_resource_partition_stale", "1 while a partition's nodes are no candidates", ["resource_partition"]
 )
 EVENTS_DROPPED = Counter("ursa_scheduler_events_dropped_total", "Events left out by the rate limit or a failed write")
+CLAIM_OUTCOMES = Counter("ursa_scheduler_claim_outcomes_total", "Answers to capacity claims", ["outcome"])
+CLAIM_REFUSALS = Counter("ursa_scheduler_claim_refusals_total", "Refused capacity claims, by reason", ["reason"])
+FACTS = Counter("ursa_scheduler_bind_facts_total", "What tenant partitions said of binds in doubt", ["fact"])
+RELEASES = Counter("ursa_scheduler_claim_releases_total", "Releases of claims sent, by outcome", ["outcome"])
+RELEASES_OWED = Gauge("ursa_scheduler_claim_releases_owed", "Releases not acknowledged yet", ["resource_partition"])

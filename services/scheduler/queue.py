@@ -132,6 +132,12 @@ class SchedulingQueue:
         if entry is not None and entry.place is Place.TAKEN:
             self._push_backoff(entry, now + self._pause_s(entry))
 
+    def retry(self, uid: str) -> None:
+        """What its last attempt failed for has changed: its backoff ends now."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.place is Place.BACKOFF:
+            self._activate(entry)
+
     def happened(self, changes: Cluster, now: float) -> None:
         """Wake the pods that ``changes`` can help, each not before its backoff is over."""
         if not changes:

@@ -25,6 +25,7 @@ class SeenPod:
     over: bool  # terminal: takes nothing of its node
     ours: bool  # this scheduler is to place it
     gated: bool
+    epoch: int  # spec.bindEpoch
     pod: Pod | None
 
 
@@ -60,5 +61,6 @@ class PodReader:
             over=over,
             ours=ours and not metadata.HasField("deletion_timestamp"),
             gated=bool(spec.scheduling_gates),
+            epoch=spec.bind_epoch,
             pod=pod if ours else None,
         )

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from services.api.kinds import NODES, PODS, RESOURCE_PARTITIONS, Kind
+from services.api.pb.ursa.core.v1 import pod_service_pb2
 from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod, Toleration
+from services.api.pb.ursa.meta.v1 import meta_pb2
 from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, ResourcePartitionSpec
 from services.base.clock import FakeClock
@@ -17,8 +19,10 @@ from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.client.partitions import Connection
 from services.rpc import status
+from services.rpc.status import StatusError
 from services.scheduler.app import Scheduler
 from services.scheduler.config import PartitionAddress, SchedulerConfig, SchedulingConfig
+from tests.support.claiming import ResourcePartitionDouble
 from tests.support.client_world import fake_connection, until
 from tests.support.fake_partition import FakePartition
 
@@ -94,6 +98,11 @@ class TenantPartitionDouble(FakePartition):
         self.bindings: list[tuple[str, str, str]] = []
         self.bind_calls = 0
         self._lost: list[str] = []
+        self._lost_revocations: list[str] = []
+
+    def lose_revocations(self, *stages: str) -> None:
+        """As ``lose_binds``, for the next revocations."""
+        self._lost_revocations += stages
 
     def lose_binds(self, *stages: str) -> None:
         """For each of the next bind batches: "before" it is applied, "after" it, or "never" (nothing is lost)."""
@@ -112,6 +121,57 @@ class TenantPartitionDouble(FakePartition):
 
     def unbound(self) -> list[str]:
         return [pod.metadata.name for pod in self.objects[PODS.resource].values() if not pod.spec.node_name]
+
+    async def call(self, path: str, data: bytes) -> bytes:
+        method = path.rsplit("/", 1)[1]
+        if method not in ("BatchRevokeBind", "BatchDelete"):
+            return await super().call(path, data)
+        if self.down:
+            raise status.unavailable("partition is down")
+        if method == "BatchDelete":
+            items = pod_service_pb2.BatchDeletePodsRequest.FromString(data)
+            self.calls.append((method, items))
+            return self._delete_all(items).SerializeToString()
+        asked = pod_service_pb2.BatchRevokeBindRequest.FromString(data)
+        self.calls.append((method, asked))
+        stage = self._lost_revocations.pop(0) if self._lost_revocations else "never"
+        if stage == "before":
+            raise status.unavailable("the request was lost")
+        answer = pod_service_pb2.BatchRevokeBindResponse(outcomes=[self._revoke(one) for one in asked.revocations])
+        if stage == "after":
+            raise status.unavailable("the answer was lost")
+        return answer.SerializeToString()
+
+    def _revoke(self, asked: pod_service_pb2.PodRevocation) -> pod_service_pb2.RevocationOutcome:
+        outcome = pod_service_pb2.RevocationOutcome(uid=asked.uid)
+        pod = self.get(PODS, asked.name, asked.tenant, asked.namespace)
+        if pod is None or pod.metadata.uid != asked.uid:
+            outcome.state = outcome.ABSENT
+        elif pod.status.phase in ("Succeeded", "Failed"):
+            outcome.state = outcome.TERMINAL
+        elif pod.spec.node_name:
+            outcome.state = outcome.BOUND
+            outcome.node_name, outcome.resource_partition = pod.spec.node_name, pod.spec.resource_partition
+        else:
+            outcome.state = outcome.REVOKED
+            if pod.spec.bind_epoch <= asked.bind_epoch:
+                pod.spec.bind_epoch = asked.bind_epoch + 1
+                self.put(PODS, pod)
+            outcome.bind_epoch = pod.spec.bind_epoch
+        return outcome
+
+    def _delete_all(self, request: pod_service_pb2.BatchDeletePodsRequest) -> meta_pb2.BatchResponse:
+        response = meta_pb2.BatchResponse()
+        for item in request.items:
+            outcome = response.outcomes.add(name=item.name)
+            try:
+                self._delete(PODS, item)
+            except StatusError as error:
+                outcome.status.CopyFrom(error.to_status())
+                continue
+            left = self.get(PODS, item.name, item.tenant, item.namespace)
+            outcome.resource_version = left.metadata.resource_version if left is not None else 0
+        return response
 
     def _batch(self, kind: Kind, method: str, objects: Any) -> Any:
         if method != "Bind":
@@ -136,8 +196,12 @@ class TenantPartitionDouble(FakePartition):
             if (old.spec.resource_partition, old.spec.node_name) == wanted:
                 return old
             raise status.conflict("pods", metadata.name, "the pod is bound already")
+        if old.spec.bind_epoch != message.bind_epoch:
+            raise status.conflict("pods", metadata.name, "the bind epoch has passed")
         self.bindings.append((old.metadata.uid, *wanted))
-        return super()._one(kind, method, message)
+        new = super()._one(kind, method, message)
+        new.spec.capacity_claimed = message.capacity_claimed
+        return new
 
 
 class SchedulerWorld:
@@ -146,14 +210,14 @@ class SchedulerWorld:
     def __init__(self, resource_partitions: Sequence[str] = ("rp-1", "rp-2"), **scheduling: Any) -> None:
         self.clock = FakeClock()
         self.tenant = TenantPartitionDouble("tp-1", clock=self.clock)
-        self.resource = {name: FakePartition(name, clock=self.clock) for name in resource_partitions}
+        self.resource = {name: ResourcePartitionDouble(name, clock=self.clock) for name in resource_partitions}
         self.scheduling = SchedulingConfig(**scheduling)
         for name in resource_partitions:
             self.announce(name)
 
     def announce(self, name: str, endpoint: str = "") -> None:
         """Put the ResourcePartition object of ``name`` into the tenant partition; nobody answers at other endpoints."""
-        self.resource.setdefault(name, FakePartition(name, clock=self.clock))
+        self.resource.setdefault(name, ResourcePartitionDouble(name, clock=self.clock))
         spec = ResourcePartitionSpec(endpoints=[endpoint or name])
         self.tenant.put(RESOURCE_PARTITIONS, ResourcePartition(metadata=ObjectMeta(name=name), spec=spec))
 
@@ -188,13 +252,29 @@ class SchedulerWorld:
     async def until_bound(self, pods: int, *, seconds: float = 60.0) -> None:
         await until(self.clock, lambda: len(self.tenant.placements()) >= pods, seconds=seconds)
 
+    def assert_claims_are_those_of_bound_pods(self) -> None:
+        """No claim has leaked, and no pod is bound without one."""
+        bound = {pod.metadata.uid: pod for pod in self.tenant.objects[PODS.resource].values() if pod.spec.node_name}
+        claimed = {
+            uid: (name, claim.spec.node_name)
+            for name, partition in self.resource.items()
+            for uid, claim in partition.claims().items()
+            if claim.spec.tenant_partition == "tp-1"
+        }
+        assert claimed == {
+            uid: (pod.spec.resource_partition, pod.spec.node_name)
+            for uid, pod in bound.items()
+            if pod.spec.capacity_claimed
+        }
+        assert not [node for partition in self.resource.values() for node in partition.over_committed()]
+
     def pods_per_node(self) -> Counter[tuple[str, str]]:
         return Counter(self.tenant.placements().values())
 
     def _connect(self, name: str, endpoints: Sequence[str]) -> Connection:
         partition = self.resource.get(endpoints[0])
         if partition is None:
-            partition = FakePartition(name, clock=self.clock)
+            partition = ResourcePartitionDouble(name, clock=self.clock)
             partition.go_down()
         connection = fake_connection(partition, self.clock)
         connection.endpoints = tuple(endpoints)

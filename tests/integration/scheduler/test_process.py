@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from services.api.kinds import NODES, PODS, RESOURCE_PARTITIONS
 from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, ResourcePartitionSpec
-from tests.support.fake_partition import FakePartition, serve
+from tests.support.claiming import ResourcePartitionDouble
+from tests.support.fake_partition import serve
 from tests.support.kubelet_processes import Process
 from tests.support.scheduling import TenantPartitionDouble, make_node, make_pod
 
@@ -28,7 +29,7 @@ class World:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.tenant = TenantPartitionDouble("tp-1")
-        self.resource = {name: FakePartition(name) for name in RESOURCE_PORTS}
+        self.resource = {name: ResourcePartitionDouble(name) for name in RESOURCE_PORTS}
         for name, port in RESOURCE_PORTS.items():
             spec = ResourcePartitionSpec(endpoints=[f"127.0.0.1:{port}"])
             self.tenant.put(RESOURCE_PARTITIONS, ResourcePartition(metadata=ObjectMeta(name=name), spec=spec))
