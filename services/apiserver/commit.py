@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from services.api import keys
+from services.api.selectors import EVERYTHING
 from services.apiserver import limits
 from services.apiserver.resource import Resource
 from services.rpc import status
 from services.rpc.status import StatusError
 from services.storage import errors as storage
-from services.storage.interface import Record, Write
+from services.storage.interface import ListQuery, Record, Write
+
+# So many keys to look at again are read as of one revision; fewer, each on its own.
+SHARED_READ_FROM = 8
 
 Transition = Callable[[Record], bytes | None]
 """The value to store; the record's own value: nothing to do; None: remove the key. Raises ``StatusError``."""
@@ -138,7 +143,13 @@ async def _write_chosen(resource: Resource, chosen: Sequence[_Item]) -> None:
 
 
 async def _refresh(resource: Resource, stale: Sequence[_Item]) -> None:
-    reads = await asyncio.gather(*(resource.store.get(item.key) for item in stale), return_exceptions=True)
+    try:
+        revision = await _current_revision(resource) if len(stale) >= SHARED_READ_FROM else None
+    except storage.StorageError as failure:
+        for item in stale:
+            item.outcome = failure
+        return
+    reads = await asyncio.gather(*(resource.store.get(item.key, revision) for item in stale), return_exceptions=True)
     for item, found in zip(stale, reads, strict=True):
         if isinstance(found, Record):
             item.record, item.live = found, True
@@ -146,6 +157,12 @@ async def _refresh(resource: Resource, stale: Sequence[_Item]) -> None:
             item.outcome = found
         else:
             raise found
+
+
+async def _current_revision(resource: Resource) -> int:
+    """A revision that holds everything written before this call: one quorum read for all that then come from memory."""
+    page = await resource.store.list(ListQuery(keys.prefix(resource.kind), EVERYTHING, limit=1))
+    return page.revision
 
 
 def _never(record: Record) -> bytes | None:

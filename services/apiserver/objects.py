@@ -56,6 +56,10 @@ def check_type(kind: Kind, obj: Any) -> None:
         obj.ClearField("kind")
 
 
+# Fields of a pod's spec that binding and its revocation alone write: no client sets them, no update changes them.
+_OWNED_BY_BINDING = ("bind_epoch", "capacity_claimed")
+
+
 def begin(kind: Kind, obj: Any, *, uid: str, now_s: int) -> None:
     """Give a new object what the server owns. Raises ``StatusError``."""
     metadata = obj.metadata
@@ -73,6 +77,9 @@ def begin(kind: Kind, obj: Any, *, uid: str, now_s: int) -> None:
     # Status is reported by whoever observes it; a kubelet registers its Node with the status it observed already.
     if kind.has_status and kind is not NODES:
         obj.ClearField("status")
+    if kind is PODS:
+        for field in _OWNED_BY_BINDING:
+            obj.spec.ClearField(field)
 
 
 def generated_name(generate_name: str, suffix: str) -> str:
@@ -129,6 +136,8 @@ def updated(kind: Kind, new: Any, old: Any, revision: int) -> Any:
     _keep_finalizers(kind, result, old)
     if kind is PODS:
         _keep_admitted(result.spec, old.spec)
+        for field in _OWNED_BY_BINDING:
+            setattr(result.spec, field, getattr(old.spec, field))
     if kept.HasField("deletion_timestamp"):
         added = set(metadata.finalizers) - set(kept.finalizers)
         if added:

@@ -18,6 +18,7 @@ _SYSTEM = frozenset(
     {
         (PODS.resource, "BIND"),
         (PODS.resource, "BATCHBIND"),
+        (PODS.resource, "BATCHREVOKEBIND"),
         (NODES.resource, "UPDATESTATUS"),
         (NODES.resource, "BATCHUPDATESTATUS"),
     }

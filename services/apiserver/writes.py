@@ -357,13 +357,17 @@ class Writes:
 
     async def delete_object(self, key: str, options: deletion.DeleteOptions, *, dry_run: bool = False) -> Record:
         """Delete one object. Raises ``StatusError`` and storage's errors."""
-        for admit in self._admit_delete:
-            await admit(self._kind, key)
+        await self.admit_delete(key)
         transition = Deleting(self._kind, options, self._makers.now_s)
         outcome = await change(self._resource, key, transition, dry_run=dry_run)
         if outcome.removed and outcome.written:
             await self._after_removal(transition.result)
         return outcome.record
+
+    async def admit_delete(self, key: str) -> None:
+        """Raises ``StatusError`` where a client may not delete what is at ``key``."""
+        for admit in self._admit_delete:
+            await admit(self._kind, key)
 
     async def delete_collection(self, request: bytes, context: Context) -> bytes:
         wanted = objects.parse_request(DeleteCollectionRequest, request)
@@ -378,8 +382,7 @@ class Writes:
         page = await self._resource.store.list(ListQuery(prefix, selection))
         found = [record.key for record in page.records]
         for key in found:
-            for admit in self._admit_delete:
-                await admit(self._kind, key)
+            await self.admit_delete(key)
         if not wanted.dry_run:
             await self.delete_keys(found, deletion.DeleteOptions(grace))
         return DeleteCollectionResponse(deleted=len(found)).SerializeToString()
@@ -388,18 +391,31 @@ class Writes:
         """Delete each of ``found``; one that is gone counts as deleted. Raises the first failure, at the end."""
         failures: list[Exception] = []
         for start in range(0, len(found), _DELETE_CHUNK):
-            transitions = [
-                (key, Deleting(self._kind, options, self._makers.now_s)) for key in found[start : start + _DELETE_CHUNK]
+            outcomes = await self.delete_batch([(key, options) for key in found[start : start + _DELETE_CHUNK]])
+            failures += [
+                outcome
+                for outcome in outcomes
+                if isinstance(outcome, Exception) and not isinstance(outcome, storage.KeyNotFound)
             ]
-            outcomes: list[Change | Exception] = await change_batch(self._resource, transitions)
-            for (_, transition), outcome in zip(transitions, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    if not isinstance(outcome, storage.KeyNotFound):
-                        failures.append(outcome)
-                elif outcome.removed and outcome.written:
-                    await self._after_removal(transition.result)
         if failures:
             raise failures[0]
+
+    async def delete_batch(
+        self, items: Sequence[tuple[str, deletion.DeleteOptions] | Exception]
+    ) -> list[Change | Exception]:
+        """Delete each key, past admission; all first attempts share one storage write; an outcome per item, in order.
+
+        An item that is an exception already is passed through. ``Change.record``: the object as it was or now is.
+        """
+        transitions: list[tuple[str, Deleting] | Exception] = [
+            item if isinstance(item, Exception) else (item[0], Deleting(self._kind, item[1], self._makers.now_s))
+            for item in items
+        ]
+        outcomes = await change_batch(self._resource, transitions)
+        for transition, outcome in zip(transitions, outcomes, strict=True):
+            if isinstance(outcome, Change) and outcome.removed and not isinstance(transition, Exception):
+                await self._after_removal(transition[1].result)
+        return outcomes
 
     async def remove_or_change(self, key: str, transition: Transition) -> None:
         """As ``change_object``, and tells admission if the object is gone after it."""

@@ -148,6 +148,7 @@ def scheduling_class(pod: Pod) -> bytes:
             if volume.persistent_volume_claim.claim_name
         ],
         (spec.scheduler_name, spec.node_name, spec.resource_partition, pod.status.nominated_node_name),
+        pod.status.nominated_resource_partition,
         (spec.priority, spec.preemption_policy, spec.runtime_class_name, spec.os.name, spec.host_network),
     )
     return hashlib.blake2b(repr(parts).encode(), digest_size=20).digest()

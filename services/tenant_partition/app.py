@@ -38,6 +38,8 @@ from services.storage.stores import Stores
 from services.tenant_partition.binding import Binder
 from services.tenant_partition.config import Config
 from services.tenant_partition.placements import NoHome, PlacementHome, Placements
+from services.tenant_partition.removal import Remover
+from services.tenant_partition.revocation import Revoker
 from services.tenant_partition.tenancy import TenantAdmission, TenantLifecycle, TenantRegistry
 
 Backend = EtcdBackend | MemoryBackend
@@ -81,6 +83,8 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     content = PartitionContent(api, placements.release)
     tenant_admission.content = content
     binder = Binder(resources[PODS.resource], api.writes[PODS.resource], gate, makers)
+    revoker = Revoker(resources[PODS.resource], gate)
+    remover = Remover(api.writes[PODS.resource], gate)
     server = Server(config.listen, tls=config.tls)
     api.register(
         server,
@@ -88,6 +92,8 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
             PODS.resource: {
                 "Bind": api.unary(PODS, "BIND", binder.bind),
                 "BatchBind": api.unary(PODS, "BATCHBIND", binder.batch_bind),
+                "BatchRevokeBind": api.unary(PODS, "BATCHREVOKEBIND", revoker.batch_revoke_bind),
+                "BatchDelete": api.unary(PODS, "BATCHDELETE", remover.batch_delete),
             }
         },
     )

@@ -1,10 +1,13 @@
 """Binding: the compare-and-swap that gives an unbound pod its node, once.
 
-Source: apiserver ``pkg/registry/core/pod/storage`` (BindingREST), with the resource partition of the node added.
+Source: apiserver ``pkg/registry/core/pod/storage`` (BindingREST), with the resource partition of the node added, and
+the bind epoch: a bind commits only while it names the pod's current one. A revocation raises it, and no bind that is
+still under way can commit any more (docs/adr/0011).
 """
 
 from __future__ import annotations
 
+import enum
 from dataclasses import replace
 from typing import Any
 
@@ -16,32 +19,62 @@ from services.apiserver import objects, scope
 from services.apiserver.commit import change
 from services.apiserver.resource import Resource
 from services.apiserver.writes import Makers, Updating, Writes
+from services.placement.pods import TERMINAL_PHASES
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError, Violation
 from services.storage.errors import StorageError
 
 
+class Cause(enum.StrEnum):
+    """Why a bind is refused: metadata ``cause`` of the status. ``DEFINITE`` ones hold for ever, whatever happens."""
+
+    UID = "OtherUID"
+    BOUND = "BoundElsewhere"
+    EPOCH = "EpochPassed"
+    DELETING = "BeingDeleted"
+    TERMINAL = "Terminal"
+    MODIFIED = "Modified"
+    GATED = "Gated"
+    AHEAD = "EpochAhead"
+
+
+DEFINITE = frozenset({Cause.UID, Cause.BOUND, Cause.EPOCH, Cause.DELETING, Cause.TERMINAL})
+
+
 def bound(binding: Binding, old: Any, revision: int, now_s: int) -> Any:
-    """``old`` with the node of ``binding``; ``old`` itself if it is bound there already. Raises ``StatusError``."""
-    objects.check_preconditions(
-        PODS, old, revision, uid=binding.metadata.uid, resource_version=binding.metadata.resource_version
-    )
-    name, node, partition = old.metadata.name, binding.target.name, binding.resource_partition
+    """``old`` with the node of ``binding``; ``old`` itself if it is bound there already.
+
+    Raises ``StatusError``: ABORTED, reason Conflict (EpochPassed for an epoch that was revoked), with metadata
+    ``cause`` and ``bindEpoch``, and ``nodeName`` and ``resourcePartition`` of a pod that is bound.
+    """
+    wanted, spec = binding.metadata, old.spec
+    node, partition = binding.target.name, binding.resource_partition
+    if wanted.uid and wanted.uid != old.metadata.uid:
+        raise _refusal(Cause.UID, f"the pod of this name has UID {old.metadata.uid}, not {wanted.uid}", old, revision)
+    if spec.node_name and (spec.node_name, spec.resource_partition) != (node, partition):
+        where = f"{spec.resource_partition}/{spec.node_name}"
+        raise _refusal(Cause.BOUND, f"the pod is bound to node {where} already", old, revision)
+    if wanted.resource_version and wanted.resource_version != revision:
+        raise _refusal(Cause.MODIFIED, "the pod has been modified", old, revision)
+    if spec.node_name:
+        return old
     if old.metadata.HasField("deletion_timestamp"):
-        raise status.conflict("pods", name, "the pod is being deleted, it cannot be bound", current_rv=revision)
-    if old.spec.node_name:
-        if (old.spec.node_name, old.spec.resource_partition) == (node, partition):
-            return old
-        where = f"{old.spec.resource_partition}/{old.spec.node_name}"
-        raise status.conflict("pods", name, f"the pod is bound to node {where} already", current_rv=revision)
-    if old.spec.scheduling_gates:
-        gates = ", ".join(gate.name for gate in old.spec.scheduling_gates)
-        raise status.conflict("pods", name, f"scheduling gates hold the pod back: {gates}", current_rv=revision)
+        raise _refusal(Cause.DELETING, "the pod is being deleted, it cannot be bound", old, revision)
+    if old.status.phase in TERMINAL_PHASES:
+        raise _refusal(Cause.TERMINAL, f"the pod has ended ({old.status.phase})", old, revision)
+    if binding.bind_epoch != spec.bind_epoch:
+        cause = Cause.EPOCH if binding.bind_epoch < spec.bind_epoch else Cause.AHEAD
+        told = f"the pod's bind epoch is {spec.bind_epoch}, the binding is of {binding.bind_epoch}"
+        raise _refusal(cause, told, old, revision)
+    if spec.scheduling_gates:
+        gates = ", ".join(gate.name for gate in spec.scheduling_gates)
+        raise _refusal(Cause.GATED, f"scheduling gates hold the pod back: {gates}", old, revision)
     new: Any = PODS.message()
     new.CopyFrom(old)
     new.spec.node_name = node
     new.spec.resource_partition = partition
+    new.spec.capacity_claimed = binding.capacity_claimed
     for key, value in binding.metadata.annotations.items():
         new.metadata.annotations[key] = value
     condition = next((found for found in new.status.conditions if found.type == "PodScheduled"), None)
@@ -52,6 +85,15 @@ def bound(binding: Binding, old: Any, revision: int, now_s: int) -> Any:
     condition.last_transition_time.seconds = now_s
     condition.last_transition_time.nanos = 0
     return new
+
+
+def _refusal(cause: Cause, message: str, pod: Any, revision: int) -> StatusError:
+    refusal = status.conflict("pods", pod.metadata.name, message, current_rv=revision)
+    metadata = {**refusal.metadata, "cause": cause.value, "bindEpoch": str(pod.spec.bind_epoch)}
+    if pod.spec.node_name:
+        metadata["nodeName"], metadata["resourcePartition"] = pod.spec.node_name, pod.spec.resource_partition
+    reason = Cause.EPOCH.value if cause is Cause.EPOCH else refusal.reason
+    return StatusError(refusal.code, reason, refusal.message, metadata=metadata)
 
 
 class Binder:

@@ -29,6 +29,7 @@ from services.api.validation.volumes import volumes_faults
 RESTART_POLICIES = frozenset(("Always", "OnFailure", "Never"))
 DNS_POLICIES = frozenset(("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"))
 PREEMPTION_POLICIES = frozenset(("PreemptLowerPriority", "Never"))
+TERMINAL_PHASES = frozenset(("Succeeded", "Failed"))
 PHASES = frozenset(("Pending", "Running", "Succeeded", "Failed", "Unknown"))
 SPECS_REMEMBERED = 1024
 SPEC_BYTES_REMEMBERED = 16 * 1024
@@ -198,6 +199,11 @@ def status_faults(status: PodStatus) -> Violations:
         found += faults(
             "nominatedNodeName", status.nominated_node_name, names.dns_subdomain(status.nominated_node_name)
         )
+    partition = status.nominated_resource_partition
+    if partition:
+        found += faults("nominatedResourcePartition", partition, names.dns_label(partition))
+        if not status.nominated_node_name:
+            found.append(required("nominatedNodeName", "nominatedResourcePartition without a node"))
     for index, container in enumerate(status.container_statuses):
         found += non_negative(f"containerStatuses[{index}].restartCount", container.restart_count)
     return under("status", found) if found else found
@@ -205,7 +211,7 @@ def status_faults(status: PodStatus) -> Violations:
 
 def update_faults(new: Pod, old: Pod) -> Violations:
     """A pod's spec is fixed but for a few fields; binding and status go through their own methods."""
-    found = status_faults(new.status) if new.status != old.status else []
+    found = status_faults(new.status) + _phase(new.status, old.status) if new.status != old.status else []
     if new.spec == old.spec:
         return found
     found += spec_faults(new) + _deadline(new.spec, old.spec) + _tolerations(new.spec, old.spec)
@@ -216,6 +222,13 @@ def update_faults(new: Pod, old: Pod) -> Violations:
     for path in difference_paths(same, old.spec, "spec"):
         found.append(forbidden(path, f"pod updates may not change fields other than {MUTABLE_SPEC}"))
     return found
+
+
+def _phase(new: PodStatus, old: PodStatus) -> Violations:
+    """Unlike Kubernetes: a pod that has ended stays so, for its capacity claim has ended with it."""
+    if old.phase not in TERMINAL_PHASES or new.phase in TERMINAL_PHASES:
+        return []
+    return [forbidden("status.phase", f"a pod that has ended ({old.phase}) cannot be {new.phase or 'of no phase'}")]
 
 
 def _put_back_mutable(spec: PodSpec, old: PodSpec) -> None:
