@@ -188,7 +188,7 @@ class _Normalised:
     def over(cls, feasible: Ints, raw: tuple[tuple[Ints, Normalization, int], ...]) -> _Normalised:
         if not len(feasible):
             return cls((), [], [])
-        maxima = [int(values[feasible].max()) for values, _, _ in raw]
+        maxima = [_maximum(values[feasible], normalization) for values, normalization, _ in raw]
         holders = [
             int(np.count_nonzero(values[feasible] == maximum))
             for (values, _, _), maximum in zip(raw, maxima, strict=True)
@@ -198,6 +198,9 @@ class _Normalised:
     def score(self, rows: Ints) -> Ints:
         total: Ints = np.zeros(len(rows), dtype=np.int64)
         for (values, normalization, weight), maximum in zip(self.raw, self.maxima, strict=True):
+            if normalization is Normalization.NONE:
+                total += weight * values[rows]
+                continue
             share = values[rows] * SCORE_MAX // maximum if maximum else np.zeros(len(rows), dtype=np.int64)
             total += weight * (share if normalization is Normalization.BY_MAXIMUM else SCORE_MAX - share)
         return total
@@ -205,11 +208,16 @@ class _Normalised:
     def without(self, row: int) -> bool:
         """``row`` is feasible no more; false: the values must be normalised again."""
         for index, (values, _, _) in enumerate(self.raw):
-            if values[row] == self.maxima[index]:
+            if values[row] == self.maxima[index]:  # never, where nothing is normalised
                 self.holders[index] -= 1
                 if not self.holders[index]:
                     return False
         return True
+
+
+def _maximum(values: Ints, normalization: Normalization) -> int:
+    """What the values are normalised by; -1, which no value is, where they are not normalised."""
+    return -1 if normalization is Normalization.NONE else int(values.max())
 
 
 def _best_of_each_partition(rows: Ints, keys: Ints, nodes: NodeColumns, limit: int) -> tuple[Ints, Ints]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.placement import nodes as facts
 from services.scheduler.core.arrays import Bools, Codes, Ints, frozen, grown
+from services.scheduler.core.images import ImageIndex, normalized
 from services.scheduler.core.labels import LabelColumns
 from services.scheduler.core.nodes import NodeColumns, NodeId, TaintSet
 from services.scheduler.core.plugin import Cluster
@@ -29,6 +31,7 @@ class _Facts:
     labels: dict[str, str]
     taints: tuple[tuple[str, str, str], ...]
     allocatable: dict[str, int]
+    images: dict[str, int]
     unschedulable: bool
     ready: bool
 
@@ -54,6 +57,7 @@ class NodeTable:
         self._taint_classes: dict[tuple[tuple[str, str, str], ...], int] = {}
         self._taints: list[TaintSet] = []
         self._labels = LabelColumns()
+        self._images = ImageIndex()
         self._alive: Bools = np.zeros(0, dtype=np.bool_)
         self._partition: Codes = np.zeros(0, dtype=np.int32)
         self._tie: Ints = np.zeros(0, dtype=np.int64)
@@ -100,12 +104,14 @@ class NodeTable:
         if row is None:
             return
         self._settle()
-        self._spread(node_id, self._placed.get(node_id, {}), -1)
-        self._usage.clear(row)
+        placed = self._placed.get(node_id, {})
+        self._spread(node_id, placed, -1)
+        self._usage.clear(row, (pod.kind for pod in placed.values()))
         self._alive[row] = False
         self._allocatable[:, row] = 0
         self._labels.set(row, {})
         self._ids[row] = NO_NODE
+        self._images.replace(row, self._images_of(row), {})
         self._facts[row] = None
         self._free.append(row)
         self._changed()
@@ -142,9 +148,9 @@ class NodeTable:
     # Pods
 
     def assign(self, pod: PodInfo, node: NodeId) -> None:
-        """Count ``pod`` on ``node``; a pod that was counted elsewhere moves."""
+        """Count ``pod`` on ``node``; a pod that was counted elsewhere, or as one of another class, is counted anew."""
         before = self._node_of.get(pod.uid)
-        if before == node:
+        if before == node and self._placed[node][pod.uid].kind is pod.kind:
             return
         if before is not None:
             self.release(pod.uid)
@@ -172,6 +178,14 @@ class NodeTable:
     def node_of(self, uid: str) -> NodeId | None:
         """Where the pod is counted."""
         return self._node_of.get(uid)
+
+    # Namespaces
+
+    def set_namespace(self, tenant: str, name: str, labels: Mapping[str, str] | None) -> Cluster:
+        """The labels of a namespace (``None``: it is gone), which namespace selectors look at."""
+        self._settle()
+        changed = self._usage.census.set_namespace(tenant, name, labels)
+        return Cluster.NAMESPACE_CHANGED if changed else Cluster.NOTHING
 
     # Snapshots
 
@@ -201,6 +215,7 @@ class NodeTable:
             taint_class=frozen(self._taint_class.copy()),
             taint_classes=tuple(self._taints),
             labels=self._labels.freeze(),
+            images=self._images.freeze(),
             resources=dict(self._resources),
             allocatable=frozen(self._allocatable.copy()),
         )
@@ -240,7 +255,12 @@ class NodeTable:
         # Lowest row last: the free list is a stack.
         self._free.extend(range(rows - 1, before - 1, -1))
 
+    def _images_of(self, row: int) -> dict[str, int]:
+        known = self._facts[row]
+        return {} if known is None else known.images
+
     def _write(self, row: int, new: _Facts, version: int) -> None:
+        self._images.replace(row, self._images_of(row), new.images)
         self._facts[row] = new
         self._versions[row] = version
         self._unschedulable[row] = new.unschedulable
@@ -308,6 +328,7 @@ def _facts_of(node: Node) -> _Facts:
         labels=dict(node.metadata.labels),
         taints=tuple((taint.key, taint.value, taint.effect) for taint in node.spec.taints),
         allocatable=clamped(facts.allocatable(node)),
+        images={normalized(name): image.size_bytes for image in node.status.images for name in image.names},
         unschedulable=node.spec.unschedulable,
         ready=facts.is_ready(node),
     )
