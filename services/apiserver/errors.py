@@ -47,6 +47,8 @@ def translate(kind: Kind | None, failure: Exception) -> StatusError | None:
             )
         case storage.TooLarge():
             return too_large("object", failure.size_bytes, failure.limit_bytes)
+        case storage.TooManyWrites():
+            return status.resource_exhausted("TooManyWrites", str(failure), retry_after_s=0.0)
         case storage.QueueFull():
             return status.resource_exhausted("TooManyRequests", str(failure), retry_after_s=failure.retry_after_s)
         case storage.Unavailable():

@@ -9,6 +9,7 @@ StorageError
 │   └── HistoryReplaced    the store was restored from a backup: what was read before may never have happened
 ├── ResourceVersionTooLarge the revision is ahead of the store; try again shortly
 ├── TooLarge               one item exceeds the size limit
+├── TooManyWrites          a transaction has more writes than the store takes at once; make smaller ones
 ├── QueueFull              a bounded queue is full; try again after ``retry_after_s``
 ├── Unavailable            the back end cannot be reached or the cache is initialising; nothing was written
 │   ├── StorageFull        the store has no space left: only deletions are taken
@@ -92,6 +93,13 @@ class TooLarge(StorageError):
         self.key = key
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class TooManyWrites(StorageError):
+    def __init__(self, writes: int, limit: int) -> None:
+        super().__init__(f"{writes} writes in one transaction, the limit is {limit}")
+        self.writes = writes
+        self.limit = limit
 
 
 class QueueFull(StorageError):

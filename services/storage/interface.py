@@ -29,6 +29,7 @@ __all__ = [
     "Page",
     "Record",
     "ResourceStore",
+    "Transactor",
     "WatchBatch",
     "WatchQuery",
     "Watcher",
@@ -258,4 +259,35 @@ class ResourceStore(Protocol):
     @property
     def ready(self) -> bool:
         """The store can serve reads now."""
+        ...
+
+
+class Transactor(Protocol):
+    """Writes of several keys, of any of a partition's resources, that take effect together or not at all.
+
+    Every write says what it expects: ``expected_revision`` is never None, and never 0 for a delete. The keys of one
+    transaction differ. All its writes go in the lane of the first.
+    """
+
+    @property
+    def transaction_writes_max(self) -> int:
+        """How many writes one transaction may have now; a store can learn that it is fewer (``TooManyWrites``)."""
+        ...
+
+    async def transact(self, writes: Sequence[Write]) -> Sequence[Record | None]:
+        """What each key holds now, in order; acknowledged means on disk, all at one revision.
+
+        Raises for the first write in order whose expectation does not hold, and nothing is written then: ``KeyExists``
+        (expected 0), ``KeyNotFound`` (a delete of nothing), ``PreconditionFailed``. Else as ``ResourceStore.write``,
+        for the transaction as a whole (``OutcomeUnknown``: all of it happened or nothing), and ``TooManyWrites``.
+        """
+        ...
+
+    async def transact_batch(
+        self, transactions: Sequence[Sequence[Write]]
+    ) -> Sequence[Sequence[Record | None] | Exception]:
+        """Each on its own terms, outcomes in order; of two that share a key, the first takes effect first.
+
+        Raises ``QueueFull`` and ``Unavailable`` for all of them: none was written.
+        """
         ...

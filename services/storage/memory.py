@@ -10,7 +10,13 @@ from services.base.clock import Clock, SystemClock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.storage.backing import FeedBatch, FeedEntry
-from services.storage.checks import VALUE_BYTES_MAX, check_distinct, check_write
+from services.storage.checks import (
+    VALUE_BYTES_MAX,
+    check_distinct,
+    check_transaction,
+    check_write,
+    transaction_failure,
+)
 from services.storage.digests import Digest
 from services.storage.errors import (
     Expired,
@@ -40,6 +46,8 @@ from services.storage.watchcache.view import View
 from services.storage.watchcache.watcher import CacheWatcher
 
 WAIT_S_MAX = 3.0
+TRANSACTION_WRITES_MAX = 4096
+TRANSACTION_BYTES_MAX = 1 << 20
 
 
 class MemoryBackend:
@@ -81,6 +89,47 @@ class MemoryBackend:
             view.replace((), self.revision)
             self._stores[prefix] = MemoryStore(self, view)
         return self._stores[prefix]
+
+    @property
+    def transaction_writes_max(self) -> int:
+        return TRANSACTION_WRITES_MAX
+
+    async def transact(self, writes: Sequence[Write]) -> Sequence[Record | None]:
+        self._check_available()
+        fault = check_transaction(
+            writes, self._stores, writes_max=TRANSACTION_WRITES_MAX, bytes_max=TRANSACTION_BYTES_MAX
+        )
+        if fault is not None:
+            raise fault
+        stores = [self._store_of(write.key) for write in writes]
+        pairs = list(zip(writes, stores, strict=True))
+        failure = transaction_failure(writes, [store.peek(write.key) for write, store in pairs])
+        if failure is not None:
+            raise failure
+        revision = self.revision + 1
+        for store in dict.fromkeys(stores):
+            store.apply(revision, [write for write, its in pairs if its is store])
+        self.progress.reached(revision)
+        return [store.peek(write.key) for write, store in pairs]
+
+    async def transact_batch(
+        self, transactions: Sequence[Sequence[Write]]
+    ) -> Sequence[Sequence[Record | None] | Exception]:
+        self._check_available()
+        outcomes: list[Sequence[Record | None] | Exception] = []
+        for writes in transactions:
+            try:
+                outcomes.append(await self.transact(writes))
+            except StorageError as failure:
+                outcomes.append(failure)
+        return outcomes
+
+    def _store_of(self, key: str) -> MemoryStore:
+        return next(store for prefix, store in self._stores.items() if key.startswith(prefix))
+
+    def _check_available(self) -> None:
+        if not self.available:
+            raise Unavailable("the memory backend was made unavailable")
 
     async def new_lease(self, ttl_s: int) -> int:
         """A lease id. Keys do not expire here: nothing outlives the process anyway."""
@@ -164,8 +213,7 @@ class MemoryStore:
         self._view.apply(self._backend.revision, ())
 
     def _check_available(self) -> None:
-        if not self._backend.available:
-            raise Unavailable("the memory backend was made unavailable")
+        self._backend._check_available()
 
     # -- writes
 
@@ -190,6 +238,10 @@ class MemoryStore:
             self._view.apply(revision, entries)
             self._backend.progress.reached(revision)
         return [failure or self.peek(write.key) for write, failure in zip(writes, failures, strict=True)]
+
+    def apply(self, revision: int, writes: Sequence[Write]) -> None:
+        """The part of ``MemoryBackend.transact`` that is in this collection."""
+        self._view.apply(revision, [FeedEntry(write.key, write.value, revision) for write in writes])
 
     def _refusal(self, write: Write) -> StorageError | None:
         fault = check_write(write, self._view.prefix, VALUE_BYTES_MAX)

@@ -81,10 +81,12 @@ async def _cached(backing: Backing, prefix: str) -> AsyncIterator[CachedStore]:
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     kind: str = request.param
     prefix = f"/ursa/things{next(_numbers)}/"
+    other_prefix = f"{prefix[:-1]}others/"
     async with _backend(kind, request) as backend, contextlib.AsyncExitStack() as stack:
         backing = backend.store(prefix, attributes_of)
+        other = backend.store(other_prefix, attributes_of)
         if not kind.startswith("cached"):
-            yield World(backing, prefix, backend.compact)
+            yield World(backing, prefix, backend.compact, backend, other, other_prefix)
             return
         cached = await stack.enter_async_context(_cached(backing, prefix))
 
@@ -93,7 +95,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
                 await backend.compact(revision)
             cached.view.compact(revision)
 
-        yield World(cached, prefix, forget)
+        yield World(cached, prefix, forget, backend, other, other_prefix)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

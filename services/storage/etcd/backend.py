@@ -11,6 +11,7 @@ import grpc
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.storage.checks import check_transaction
 from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError
 from services.storage.etcd.calls import Calls
 from services.storage.etcd.channel import make_channel
@@ -67,6 +68,36 @@ class EtcdBackend:
     async def commit(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
         """Group commit of writes that have been checked. Raises ``QueueFull``, ``Unavailable``."""
         return await self._committer.submit(writes)
+
+    @property
+    def transaction_writes_max(self) -> int:
+        """Of ``max_txn_ops``; fewer once etcd has refused that."""
+        return self._committer.transaction_writes_max
+
+    async def transact(self, writes: Sequence[Write]) -> Sequence[Record | None]:
+        """``services.storage.interface.Transactor``."""
+        outcome = (await self.transact_batch((writes,)))[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def transact_batch(
+        self, transactions: Sequence[Sequence[Write]]
+    ) -> Sequence[Sequence[Record | None] | Exception]:
+        """``services.storage.interface.Transactor``."""
+        faults = [self._fault(writes) for writes in transactions]
+        sound = [writes for writes, fault in zip(transactions, faults, strict=True) if fault is None]
+        outcomes = iter(await self._committer.submit_transactions(sound) if sound else ())
+        return [fault if fault is not None else next(outcomes) for fault in faults]
+
+    def _fault(self, writes: Sequence[Write]) -> StorageError | None:
+        return check_transaction(
+            writes,
+            self._stores,
+            writes_max=self.transaction_writes_max,
+            bytes_max=self.config.batch_bytes_max,
+            value_bytes_max=self.config.value_bytes_max,
+        )
 
     async def new_lease(self, ttl_s: int) -> int:
         """An etcd lease; its keys go when it ends. Share one among many keys. Raises ``Unavailable``."""

@@ -1,16 +1,18 @@
 """Group commit: writes that queue while a transaction is in flight go together in the next one.
 
-No timer: a batch is whatever has queued up. Each write is a nested transaction with its own comparison, so outcomes
-are independent, while raft entry, fsync and revision are shared. A batch that etcd refuses is cut in halves until the
-guilty write stands alone; one that etcd does not answer is looked into (``session``).
+No timer: a batch is whatever has queued up. Each item (a write, or a transaction of several) is a nested transaction
+with its own comparisons, so outcomes are independent, while raft entry, fsync and revision are shared. A batch that
+etcd refuses is cut in halves until the guilty item stands alone; one that etcd does not answer is looked into
+(``session``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from aetcd import rpc
@@ -18,6 +20,7 @@ from aetcd import rpc
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
+from services.storage.checks import spares_space, transaction_failure
 from services.storage.errors import (
     InvalidQuery,
     LeaseNotFound,
@@ -25,14 +28,15 @@ from services.storage.errors import (
     StorageError,
     StorageFull,
     TooLarge,
+    TooManyWrites,
     Unavailable,
 )
 from services.storage.etcd import metrics, requests
 from services.storage.etcd.calls import Calls
 from services.storage.etcd.config import EtcdConfig
 from services.storage.etcd.failures import Refusal, refusal_of
-from services.storage.etcd.lanes import Lanes, Outcomes, Pending
-from services.storage.etcd.outcomes import TryAgain, operation, outcome, record_of
+from services.storage.etcd.lanes import Joint, Lanes, Outcomes, Pending, PendingTransaction
+from services.storage.etcd.outcomes import TryAgain, joint_outcome, operation, outcome, record_of
 from services.storage.etcd.session import Fate, Session
 from services.storage.interface import Record, Write
 
@@ -66,7 +70,22 @@ class Committer:
         for index, write in enumerate(writes):
             self._lanes.push(Pending(write, outcomes, index, deadline_s))
         await outcomes.done
-        return outcomes.results
+        return cast(list[Record | Exception | None], outcomes.results)
+
+    @property
+    def transaction_writes_max(self) -> int:
+        return self._items_max
+
+    async def submit_transactions(self, transactions: Sequence[Sequence[Write]]) -> Sequence[Joint | Exception]:
+        """As ``submit``, for checked transactions."""
+        self._check_up()
+        self._lanes.check_room([write for writes in transactions for write in writes])
+        outcomes = Outcomes(len(transactions))
+        deadline_s = self._clock.monotonic() + self._config.request_timeout_s
+        for index, writes in enumerate(transactions):
+            self._lanes.push(PendingTransaction(writes, outcomes, index, deadline_s))
+        await outcomes.done
+        return cast(list[Joint | Exception], outcomes.results)
 
     async def run(self) -> None:
         try:
@@ -162,18 +181,24 @@ class Committer:
         next(answers)  # the session's own
         for pending, answer in zip(batch, answers, strict=True):
             nested = answer.response_txn
+            if isinstance(pending, PendingTransaction):
+                self._conclude_joint(pending, nested.succeeded, _held(nested), revision)
+                continue
             value = pending.write.value
             if nested.succeeded and value is not None:
                 self._settle(pending, Record(pending.write.key, value, revision))
             else:
-                self._conclude(pending, nested.succeeded, _current(nested), revision)
+                self._conclude(pending, nested.succeeded, next(iter(_held(nested)), None), revision)
 
     # -- refused: nothing was applied
 
     async def _refused(
         self, session: Session, batch: Sequence[Pending], refusal: Refusal, failure: grpc.aio.AioRpcError
     ) -> None:
-        if refusal is Refusal.LEASE_NOT_FOUND and not any(pending.write.lease_id for pending in batch):
+        if refusal is Refusal.TOO_MANY_OPERATIONS:
+            self._learn_limit(batch)
+        leased = any(write.lease_id for pending in batch for write in pending.writes)
+        if refusal is Refusal.LEASE_NOT_FOUND and not leased:
             session.close()  # it is the session's own lease that is gone
             self._retry(batch)
         elif refusal is Refusal.BUSY:
@@ -181,24 +206,30 @@ class Committer:
             await self._clock.sleep(_BUSY_PAUSE_S)
         elif len(batch) == 1 or refusal is Refusal.NO_SPACE:
             for pending in batch:
-                self._settle(pending, self._refusal_error(pending.write, refusal, failure))
+                self._settle(pending, self._refusal_error(pending, refusal, failure))
         else:
-            await self._halve(session, batch, refusal)
+            await self._halve(session, batch)
 
     async def _without_space(self, session: Session, batch: Sequence[Pending], failure: grpc.aio.AioRpcError) -> None:
         """Puts are refused; deletions go once more by themselves: they are what makes space."""
+        deletions = []
         for pending in batch:
-            if pending.write.value is not None:
-                self._settle(pending, self._refusal_error(pending.write, Refusal.NO_SPACE, failure))
-        deletions = [pending for pending in batch if pending.write.value is None]
+            if spares_space(pending.writes):
+                deletions.append(pending)
+            else:
+                self._settle(pending, self._refusal_error(pending, Refusal.NO_SPACE, failure))
         if deletions:
             await self._commit(session, deletions, sparing=True)
 
-    async def _halve(self, session: Session, batch: Sequence[Pending], refusal: Refusal) -> None:
+    def _learn_limit(self, batch: Sequence[Pending]) -> None:
+        operations = len(batch) + max(len(pending.keys) for pending in batch) - 1
+        half = (operations + 1) // 2
+        if half < self._items_max:
+            _log.warning("etcd takes fewer than %d writes in a transaction, trying %d", operations, half)
+            self._items_max = half
+
+    async def _halve(self, session: Session, batch: Sequence[Pending]) -> None:
         middle = (len(batch) + 1) // 2
-        if refusal is Refusal.TOO_MANY_OPERATIONS and middle < self._items_max:
-            _log.warning("etcd takes fewer than %d writes in a transaction, trying %d", len(batch), middle)
-            self._items_max = middle
         for half in (batch[:middle], batch[middle:]):
             if session.is_open:
                 await self._commit(session, half)
@@ -241,12 +272,19 @@ class Committer:
     async def _read_outcomes(self, batch: Sequence[Pending], revision: int) -> None:
         """The batch was transaction ``revision``: it compared with what each key held one revision before."""
         before: list[Record | None] = []
-        for start in range(0, len(batch), self._items_max):
-            reads = [requests.read(pending.key, revision - 1) for pending in batch[start : start + self._items_max]]
+        keys = [key for pending in batch for key in pending.keys]
+        for start in range(0, len(keys), self._items_max):
+            reads = [requests.read(key, revision - 1) for key in keys[start : start + self._items_max]]
             response = await self._calls.transaction(rpc.TxnRequest(success=reads))
             found = (answer.response_range.kvs for answer in response.responses)
             before.extend(record_of(kvs[0]) if kvs else None for kvs in found)
-        for pending, record in zip(batch, before, strict=True):
+        found_before = iter(before)
+        for pending in batch:
+            if isinstance(pending, PendingTransaction):
+                held = list(itertools.islice(found_before, len(pending.keys)))
+                self._conclude_joint(pending, transaction_failure(pending.writes, held) is None, held, revision)
+                continue
+            record = next(found_before)
             succeeded = (record.revision if record is not None else 0) == pending.expected
             self._conclude(pending, succeeded, record, revision)
 
@@ -259,17 +297,27 @@ class Committer:
             pending.expected = again.revision
             self._lanes.retry(pending)
 
-    def _settle(self, pending: Pending, result: Record | Exception | None) -> None:
+    def _conclude_joint(
+        self, pending: PendingTransaction, succeeded: bool, held: Sequence[Record | None], revision: int
+    ) -> None:
+        self._settle(pending, joint_outcome(pending, succeeded, held, revision))
+
+    def _settle(self, pending: Pending, result: Record | Exception | Joint | None) -> None:
         pending.settle(result)
         self._lanes.release(pending)
 
-    def _refusal_error(self, write: Write, refusal: Refusal, failure: grpc.aio.AioRpcError) -> StorageError:
+    def _refusal_error(self, pending: Pending, refusal: Refusal, failure: grpc.aio.AioRpcError) -> StorageError:
         text = failure.details() or failure.code().name
+        write = pending.write
         match refusal:
             case Refusal.TOO_LARGE:
-                return TooLarge(write.key, len(write.value or b""), self._config.value_bytes_max)
+                size_bytes = sum(len(write.value or b"") for write in pending.writes)
+                return TooLarge(write.key, size_bytes, self._config.value_bytes_max)
+            case Refusal.TOO_MANY_OPERATIONS if len(pending.keys) > 1:
+                return TooManyWrites(len(pending.keys), self._items_max)
             case Refusal.LEASE_NOT_FOUND:
-                return LeaseNotFound(write.key, write.lease_id)
+                leased = next((write for write in pending.writes if write.lease_id), write)
+                return LeaseNotFound(leased.key, leased.lease_id)
             case Refusal.NO_SPACE:
                 return StorageFull(text)
             case _:
@@ -303,8 +351,9 @@ class Committer:
             raise Unavailable("etcd cannot be reached")
 
 
-def _current(nested: Any) -> Record | None:
+def _held(nested: Any) -> Sequence[Record | None]:
+    """What the keys of a refused nested transaction hold."""
     if nested.succeeded:
-        return None
-    found = nested.responses[0].response_range.kvs
-    return record_of(found[0]) if found else None
+        return ()
+    found = (response.response_range.kvs for response in nested.responses)
+    return [record_of(kvs[0]) if kvs else None for kvs in found]

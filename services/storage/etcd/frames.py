@@ -6,7 +6,7 @@ be joined; ``tests/unit/storage/test_frames.py`` parses them back with etcd's ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.api.wire import varint
 
@@ -130,6 +130,17 @@ def conditional_delete(key: bytes, revision: int) -> bytes:
     """As ``conditional_put``. Deleting what is supposed to be absent (0) writes nothing: it only asks what is there."""
     then = success(delete(key)) if revision else b""
     return success(nested(b"".join((compare_revision(key, revision), then, failure(read(key))))))
+
+
+def conditional_all(writes: Sequence[tuple[bytes, int, bytes | None, int]]) -> bytes:
+    """``TxnRequest.success`` of an outer transaction: all of ``writes`` (key, revision, value or None for a deletion,
+    lease) if each key's last write was its revision, else read them all."""
+    parts = [compare_revision(key, revision) for key, revision, _, _ in writes]
+    parts += [
+        success(put(key, value, lease_id) if value is not None else delete(key)) for key, _, value, lease_id in writes
+    ]
+    parts += [failure(read(key)) for key, _, _, _ in writes]
+    return success(nested(b"".join(parts)))
 
 
 def transaction(compare: bytes, operations: Iterable[bytes]) -> bytes:

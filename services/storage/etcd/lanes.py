@@ -1,4 +1,7 @@
-"""The queue before group commit: three lanes, bounded, at most one write per key under way. Pure: no I/O, no clock."""
+"""The queue before group commit: three lanes, bounded, at most one write per key under way. Pure: no I/O, no clock.
+
+What waits is a single write, or a transaction of several: an item either way.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or thre
 _HEARTBEATS_MAX = 512  # in one transaction
 
 
+Joint = tuple[Record | None, ...]
+"""What the keys of a transaction hold after it."""
+
+
 class Outcomes:
-    """The outcomes of one batch of writes, in order; ``done`` resolves when all are known."""
+    """The outcomes of one batch of items, in order; ``done`` resolves when all are known."""
 
     def __init__(self, count: int) -> None:
-        self.results: list[Record | Exception | None] = [None] * count
+        self.results: list[Record | Exception | Joint | None] = [None] * count
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._left = count
 
-    def settle(self, index: int, outcome: Record | Exception | None) -> None:
+    def settle(self, index: int, outcome: Record | Exception | Joint | None) -> None:
         self.results[index] = outcome
         self._left -= 1
         if not self._left and not self.done.done():
@@ -36,11 +43,24 @@ class Outcomes:
 class Pending:
     """One write on its way. ``expected`` is what the next attempt compares with; ``write`` says what was asked."""
 
-    __slots__ = ("deadline_s", "expected", "index", "key", "outcomes", "settled", "size_bytes", "write")
+    __slots__ = (
+        "blocked",
+        "deadline_s",
+        "expected",
+        "index",
+        "key",
+        "keys",
+        "outcomes",
+        "settled",
+        "size_bytes",
+        "write",
+    )
 
     def __init__(self, write: Write, outcomes: Outcomes, index: int, deadline_s: float) -> None:
         self.write = write
         self.key = write.key.encode()
+        self.keys: tuple[bytes, ...] = (self.key,)
+        self.blocked = 0  # keys that others have before it
         # An unconditional write begins by supposing that the key is absent; the refusal brings what it holds.
         self.expected = write.expected_revision or 0
         self.outcomes = outcomes
@@ -49,11 +69,32 @@ class Pending:
         self.settled = False
         self.size_bytes = 3 * len(self.key) + len(write.value or b"") + _OVERHEAD_BYTES
 
-    def settle(self, outcome: Record | Exception | None) -> None:
+    @property
+    def writes(self) -> Sequence[Write]:
+        return (self.write,)
+
+    def settle(self, outcome: Record | Exception | Joint | None) -> None:
         """Only the first outcome counts."""
         if not self.settled:
             self.settled = True
             self.outcomes.settle(self.index, outcome)
+
+
+class PendingTransaction(Pending):
+    """Several writes that happen together; ``write`` is the first of them, and says the lane."""
+
+    __slots__ = ("_writes",)
+
+    def __init__(self, writes: Sequence[Write], outcomes: Outcomes, index: int, deadline_s: float) -> None:
+        super().__init__(writes[0], outcomes, index, deadline_s)
+        self._writes = writes
+        self.keys = tuple([write.key.encode() for write in writes])
+        values_bytes = sum([len(write.value or b"") for write in writes])
+        self.size_bytes = values_bytes + sum([3 * len(key) + _OVERHEAD_BYTES for key in self.keys])
+
+    @property
+    def writes(self) -> Sequence[Write]:
+        return self._writes
 
 
 class Lanes:
@@ -93,18 +134,21 @@ class Lanes:
 
     def push(self, pending: Pending) -> None:
         lane = pending.write.lane
-        self._counts[lane] += 1
+        self._counts[lane] += len(pending.keys)
         self.occupied.set()
-        key = pending.key
-        if key in self._behind:
+        # All keys in one moment: whoever waits, waits for who came before, so that nobody waits for ever.
+        for key in pending.keys:
+            if key not in self._behind:
+                self._behind[key] = None
+                continue
             behind = self._behind[key]
             if behind is None:
                 behind = self._behind[key] = deque()
             behind.append(pending)
-            return
-        self._behind[key] = None
-        self._queues[lane].append(pending)
-        self._note_filled(lane)
+            pending.blocked += 1
+        if not pending.blocked:
+            self._queues[lane].append(pending)
+            self._note_filled(lane)
 
     def ripen(self) -> None:
         """The heartbeats that have gathered may go."""
@@ -115,7 +159,11 @@ class Lanes:
             self.filled.set()
 
     def take(self, items_max: int, bytes_max: int) -> list[Pending]:
-        """The next batch: whatever has queued up, within the limits (but at least one)."""
+        """The next batch: whatever has queued up, within the limits (but at least one).
+
+        ``items_max``: of single writes; a batch with a transaction of n writes in it has n - 1 items fewer, as etcd
+        counts the operations of the outer transaction and of the largest inner one.
+        """
         batch: list[Pending] = []
         size = self._take(self._system, batch, 0, items_max, bytes_max)
         # Few enough that a bind which comes next does not wait for a whole data centre's heartbeats.
@@ -126,12 +174,14 @@ class Lanes:
         return batch
 
     def _take(self, queue: deque[Pending], batch: list[Pending], size: int, items_max: int, bytes_max: int) -> int:
-        while queue and len(batch) < items_max:
+        widest = max([len(pending.keys) for pending in batch], default=1)
+        while queue and len(batch) + widest <= items_max:
             pending = queue[0]
             if pending.settled or pending.outcomes.abandoned:
                 self.release(queue.popleft())
                 continue
-            if batch and size + pending.size_bytes > bytes_max:
+            widest = max(widest, len(pending.keys))
+            if batch and (size + pending.size_bytes > bytes_max or len(batch) + widest > items_max):
                 break
             size += pending.size_bytes
             batch.append(queue.popleft())
@@ -144,15 +194,18 @@ class Lanes:
         self.filled.set()
 
     def release(self, pending: Pending) -> None:
-        """``pending`` is done with: the next write of its key may go."""
-        self._counts[pending.write.lane] -= 1
-        behind = self._behind[pending.key]
-        if behind:
+        """``pending`` is done with: the next write of each of its keys may go."""
+        self._counts[pending.write.lane] -= len(pending.keys)
+        for key in pending.keys:
+            behind = self._behind[key]
+            if not behind:
+                del self._behind[key]
+                continue
             following = behind.popleft()
-            self._queues[following.write.lane].appendleft(following)
-            self._note_filled(following.write.lane)
-            return
-        del self._behind[pending.key]
+            following.blocked -= 1
+            if not following.blocked:
+                self._queues[following.write.lane].appendleft(following)
+                self._note_filled(following.write.lane)
         if not self._behind:
             self.occupied.clear()
 

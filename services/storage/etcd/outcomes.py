@@ -1,12 +1,14 @@
-"""From etcd's answer about one write to its outcome. Pure."""
+"""From etcd's answer about one write, or one transaction of several, to its outcome. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from services.storage.checks import transaction_failure
 from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed
 from services.storage.etcd import frames
-from services.storage.etcd.lanes import Pending
+from services.storage.etcd.lanes import Joint, Pending, PendingTransaction
 from services.storage.interface import Record
 
 
@@ -19,7 +21,14 @@ class TryAgain(Exception):
 
 
 def operation(pending: Pending) -> bytes:
-    """The nested transaction of one write, framed."""
+    """The nested transaction of one item, framed."""
+    if isinstance(pending, PendingTransaction):
+        return frames.conditional_all(
+            [
+                (key, write.expected_revision or 0, write.value, write.lease_id)
+                for key, write in zip(pending.keys, pending.writes, strict=True)
+            ]
+        )
     write = pending.write
     if write.value is None:
         return frames.conditional_delete(pending.key, pending.expected)
@@ -28,6 +37,19 @@ def operation(pending: Pending) -> bytes:
 
 def record_of(kv: Any) -> Record:
     return Record(kv.key.decode(), kv.value, kv.mod_revision)
+
+
+def joint_outcome(
+    pending: PendingTransaction, succeeded: bool, held: Sequence[Record | None], revision: int
+) -> Joint | Exception:
+    """``held``: what the keys held if a comparison failed. ``revision``: the transaction's."""
+    if succeeded:
+        return tuple(
+            [Record(write.key, write.value, revision) if write.value is not None else None for write in pending.writes]
+        )
+    failure = transaction_failure(pending.writes, held)
+    assert failure is not None, "etcd refused a transaction whose expectations all hold"
+    return failure
 
 
 def outcome(pending: Pending, succeeded: bool, current: Record | None, revision: int) -> Record | Exception | None:

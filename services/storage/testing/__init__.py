@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 
-from services.storage.testing import lists, reads, watches, writes
+from services.storage.testing import lists, reads, transactions, watches, writes
 from services.storage.testing.world import World
 
 Scenario = Callable[[World], Awaitable[None]]
@@ -25,6 +25,6 @@ def _scenarios(*modules: ModuleType) -> dict[str, Scenario]:
     }
 
 
-SCENARIOS = _scenarios(writes, reads, lists, watches)
+SCENARIOS = _scenarios(writes, transactions, reads, lists, watches)
 
 __all__ = ["SCENARIOS", "Scenario", "World"]

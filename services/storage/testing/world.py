@@ -17,6 +17,7 @@ from services.storage.interface import (
     Page,
     Record,
     ResourceStore,
+    Transactor,
     WatchBatch,
     Watcher,
     WatchQuery,
@@ -53,17 +54,24 @@ def seen(event: Event) -> Seen:
 
 @dataclass(frozen=True)
 class World:
-    """``store`` holds pods and is empty; ``prefix`` is its collection.
+    """``store`` holds pods and is empty; ``prefix`` is its collection. ``other``, ``other_prefix``: a second one.
 
+    ``transactor`` writes to both.
     ``forget(revision)`` makes the store lose its history up to that revision (compaction, a window that moved on).
     """
 
     store: ResourceStore
     prefix: str
     forget: Callable[[int], Awaitable[None]]
+    transactor: Transactor
+    other: ResourceStore
+    other_prefix: str
 
     def key(self, name: str, namespace: str = "default", tenant: str = "acme") -> str:
         return f"{self.prefix}{tenant}/{namespace}/{name}"
+
+    def other_key(self, name: str) -> str:
+        return f"{self.other_prefix}acme/default/{name}"
 
     # -- writes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.storage.errors import QueueFull, Unavailable
-from services.storage.etcd.lanes import Lanes, Outcomes, Pending
+from services.storage.etcd.lanes import Lanes, Outcomes, Pending, PendingTransaction
 from services.storage.interface import Lane, Write
 
 
@@ -146,3 +146,49 @@ async def test_outcomes_come_together_and_only_the_first_counts() -> None:
     writes[0].settle(failure)
     assert outcomes.done.done()
     assert outcomes.results == [failure, None]
+
+
+def _joint(*keys: str, lane: Lane = Lane.WORKLOAD, deadline_s: float = 10.0) -> PendingTransaction:
+    return PendingTransaction([Write(key, b"v", 0, lane) for key in keys], Outcomes(1), 0, deadline_s)
+
+
+async def test_a_transaction_waits_for_all_its_keys_and_keeps_all_of_them_from_others() -> None:
+    lanes = Lanes(100)
+    first, both, second, third = _pending("a"), _joint("a", "b"), _pending("b"), _pending("a")
+    for pending in (first, both, second, third):
+        lanes.push(pending)
+    assert lanes.take(10, 1 << 20) == [first]
+    lanes.release(first)
+    assert lanes.take(10, 1 << 20) == [both]
+    lanes.release(both)
+    assert set(lanes.take(10, 1 << 20)) == {second, third}
+    lanes.release(second)
+    lanes.release(third)
+    assert lanes.count == 0 and not lanes.occupied.is_set()
+
+
+async def test_a_batch_with_a_transaction_in_it_counts_the_operations_inside() -> None:
+    lanes = Lanes(100)
+    for name in "abcde":
+        lanes.push(_joint(f"{name}1", f"{name}2", f"{name}3"))
+    lanes.push(_pending("single"))
+    assert [len(lanes.take(4, 1 << 20)) for _ in range(3)] == [2, 2, 2]  # 2 items + 3 inside - 1
+
+
+async def test_a_transaction_that_waited_too_long_leaves_its_keys_to_the_next() -> None:
+    lanes = Lanes(100)
+    first, both, last = _pending("a"), _joint("a", "b", deadline_s=1.0), _pending("b")
+    for pending in (first, both, last):
+        lanes.push(pending)
+    assert lanes.take(10, 1 << 20) == [first]
+    lanes.expire(2.0, Unavailable("late"))
+    assert both.settled
+    lanes.release(first)
+    assert lanes.take(10, 1 << 20) == [last]
+
+
+async def test_the_room_of_a_lane_counts_the_writes_of_transactions() -> None:
+    lanes = Lanes(3)
+    lanes.push(_joint("a", "b"))
+    with pytest.raises(QueueFull):
+        lanes.check_room([_write("c"), _write("d")])
