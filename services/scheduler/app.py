@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 from collections.abc import Mapping
 
 from services.api import kinds
@@ -14,6 +15,7 @@ from services.base.clock import Clock, SystemClock
 from services.base.http import ProcessEndpoint
 from services.base.rand import Rand
 from services.base.tasks import Supervisor, first_of
+from services.client.election import Election
 from services.client.informer import Informer
 from services.client.partitions import Connect, Connection, PartitionDirectory
 from services.client.union import UnionInformer
@@ -40,6 +42,7 @@ class Scheduler:
     ) -> None:
         self._config = config
         self._clock = clock
+        self._rand = rand
         self._tenant = tenant
         scheduling = config.scheduling
         queue = new_queue(
@@ -119,7 +122,23 @@ class Scheduler:
             self.started = True
             _log.info("scheduling", extra={"nodes": self.state.table.counts(), "pods": len(self.pods.store)})
             tasks.start(self._watch_staleness(), name="staleness")
+            tasks.start(self.loop.releaser.run(), name="releases")
+            await self._lead()
+
+    async def _lead(self) -> None:
+        config = self._config.leader_election
+        if not config.enabled:
             await self.loop.run()
+            return
+        election = Election(
+            self._tenant.clientset.leases,
+            name=self._config.scheduler_name,
+            identity=f"{self._config.name}_{socket.gethostname()}_{self._rand.hexadecimal(8)}",
+            clock=self._clock,
+            rand=self._rand,
+            config=config,
+        )
+        await election.run(self.loop.run)
 
     async def _wait_for_nodes(self) -> None:
         """Until every resource partition is synced; for those that cannot be reached only so long."""

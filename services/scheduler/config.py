@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.base.telemetry import TelemetryConfig
+from services.client.election import ElectionConfig
 from services.rpc.credentials import TlsConfig
 
 
@@ -40,12 +41,18 @@ class SchedulingConfig:
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """``seed`` and ``name`` decide ties between equally good nodes. ``scheduler_name``: whose pods these are."""
+    """``seed`` and ``name`` decide ties between equally good nodes. ``scheduler_name``: whose pods these are.
+
+    ``leader_election``: of all schedulers with this ``scheduler_name`` in the partition one works at a time, the others
+    stand by with everything in memory. Without that table (``[leader_election]``) there is no election; two at once are
+    safe then too, but get in each other's way.
+    """
 
     name: str
     tenant_partition: PartitionAddress
     seed: int = 0
     scheduler_name: str = "default-scheduler"
     scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
+    leader_election: ElectionConfig = field(default_factory=lambda: ElectionConfig(enabled=False))
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     tls: TlsConfig | None = None

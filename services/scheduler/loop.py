@@ -111,7 +111,6 @@ class SchedulerLoop:
                 self._tasks = tasks
                 tasks.start(self._conditions.run(), name="conditions")
                 tasks.start(self._events.run(), name="events")
-                tasks.start(self.releaser.run(), name="releases")
                 tasks.start(self._tick(), name="tick")
                 while True:
                     await self._wake.wait()

@@ -17,6 +17,7 @@ from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, Resou
 from services.base.clock import FakeClock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.client.election import ElectionConfig
 from services.client.partitions import Connection
 from services.rpc import status
 from services.rpc.status import StatusError
@@ -212,6 +213,7 @@ class SchedulerWorld:
         self.tenant = TenantPartitionDouble("tp-1", clock=self.clock)
         self.resource = {name: ResourcePartitionDouble(name, clock=self.clock) for name in resource_partitions}
         self.scheduling = SchedulingConfig(**scheduling)
+        self.election = ElectionConfig(enabled=False)
         for name in resource_partitions:
             self.announce(name)
 
@@ -231,7 +233,11 @@ class SchedulerWorld:
 
     def scheduler(self, name: str = "scheduler-tp-1", seed: int = 0) -> Scheduler:
         config = SchedulerConfig(
-            name=name, tenant_partition=PartitionAddress("tp-1", ()), seed=seed, scheduling=self.scheduling
+            name=name,
+            tenant_partition=PartitionAddress("tp-1", ()),
+            seed=seed,
+            scheduling=self.scheduling,
+            leader_election=self.election,
         )
         return Scheduler(
             config,
