@@ -33,21 +33,42 @@ class DeleteOptions:
 
 def check_request(request: Any) -> DeleteOptions:
     """The options of a DeleteRequest. Raises ``StatusError``."""
-    violations = []
-    if request.propagation_policy not in POLICIES:
-        violations.append(
-            Violation("propagation_policy", f'"{request.propagation_policy}" is none of Background, Foreground, Orphan')
-        )
-    grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else None
-    if grace is not None and grace < 0:
-        violations.append(Violation("grace_period_seconds", f"must not be negative, is {grace}"))
+    violations = _faults(request)
     if request.preconditions.resource_version < 0:
         violations.append(Violation("preconditions.resource_version", "must not be negative"))
     if violations:
         raise status.invalid(violations, subject="the request")
     return DeleteOptions(
-        grace, request.preconditions.uid, request.preconditions.resource_version, request.propagation_policy
+        _grace_period(request),
+        request.preconditions.uid,
+        request.preconditions.resource_version,
+        request.propagation_policy,
     )
+
+
+def check_collection(request: Any) -> DeleteOptions:
+    """The options of a DeleteCollectionRequest, for each of its objects. Raises ``StatusError``."""
+    violations = _faults(request)
+    if violations:
+        raise status.invalid(violations, subject="the request")
+    return DeleteOptions(_grace_period(request), policy=request.propagation_policy)
+
+
+def _grace_period(request: Any) -> int | None:
+    return request.grace_period_seconds if request.HasField("grace_period_seconds") else None
+
+
+def _faults(request: Any) -> list[Violation]:
+    """What is wrong with the fields that both requests have."""
+    violations = []
+    if request.propagation_policy not in POLICIES:
+        violations.append(
+            Violation("propagation_policy", f'"{request.propagation_policy}" is none of Background, Foreground, Orphan')
+        )
+    grace = _grace_period(request)
+    if grace is not None and grace < 0:
+        violations.append(Violation("grace_period_seconds", f"must not be negative, is {grace}"))
+    return violations
 
 
 def deleted(kind: Kind, old: Any, revision: int, options: DeleteOptions, *, now_s: int) -> Any | None:

@@ -376,15 +376,13 @@ class Writes:
         prefix, selection = scope.collection(self._kind, wanted)
         if self._kind.tenant_scoped:
             await self._gate.require(wanted.tenant)
-        grace = wanted.grace_period_seconds if wanted.HasField("grace_period_seconds") else None
-        if grace is not None and grace < 0:
-            raise status.bad_field("grace_period_seconds", f"must not be negative, is {grace}")
+        options = deletion.check_collection(wanted)
         page = await self._resource.store.list(ListQuery(prefix, selection))
         found = [record.key for record in page.records]
         for key in found:
             await self.admit_delete(key)
         if not wanted.dry_run:
-            await self.delete_keys(found, deletion.DeleteOptions(grace))
+            await self.delete_keys(found, options)
         return DeleteCollectionResponse(deleted=len(found)).SerializeToString()
 
     async def delete_keys(self, found: Sequence[str], options: deletion.DeleteOptions) -> None:

@@ -233,6 +233,7 @@ class ResourceClient(Generic[M]):
         label_selector: str = "",
         field_selector: str = "",
         grace_period_seconds: int | None = None,
+        propagation_policy: str = "",
         dry_run: bool = False,
     ) -> int:
         """How many objects were deleted or marked for deletion."""
@@ -242,6 +243,7 @@ class ResourceClient(Generic[M]):
             label_selector=label_selector,
             field_selector=field_selector,
             grace_period_seconds=grace_period_seconds,
+            propagation_policy=propagation_policy,
             dry_run=dry_run,
         )
         method = self._method("DeleteCollection", meta_pb2.DeleteCollectionResponse)

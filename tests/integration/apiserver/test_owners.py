@@ -91,6 +91,17 @@ async def test_orphans_stay_without_the_reference(world: World, acme: str) -> No
     assert not child.metadata.owner_references
 
 
+async def test_a_collection_is_orphaned(world: World, acme: str) -> None:
+    owner = await world.pods.create(pod(acme, "owner", labels={"role": "owner"}))
+    await world.pods.create(owned(acme, "child", owner))
+    await world.pods.delete_collection(
+        tenant=acme, namespace="default", label_selector="role=owner", propagation_policy="Orphan"
+    )
+    await eventually(lambda: same(names(world, acme), ["child"]))
+    child = await world.pods.get("child", tenant=acme, namespace="default")
+    assert not child.metadata.owner_references
+
+
 async def test_an_owner_of_another_partition_is_not_judged(world: World, acme: str) -> None:
     node = await world.rp.clients.nodes.create(named(kinds.NODES, f"n-{acme}"))
     missing = pod(acme, "missing")

@@ -215,6 +215,13 @@ async def test_a_collection_is_deleted_by_selector(world: World, acme: str) -> N
     assert [item.metadata.name for item in left.items] == ["web-1", "web-3"]
 
 
+async def test_an_unknown_policy_for_a_collection_is_refused(world: World, acme: str) -> None:
+    await world.pods.create(pod(acme))
+    wrong = await refused(world.pods.delete_collection(tenant=acme, namespace="default", propagation_policy="Sideways"))
+    assert (wrong.code.name, wrong.violations[0].field) == ("INVALID_ARGUMENT", "propagation_policy")
+    assert len((await world.pods.list(tenant=acme, namespace="default")).items) == 1
+
+
 async def test_a_batch_says_for_each_item_what_became_of_it(world: World, acme: str) -> None:
     await world.pods.create(pod(acme, "taken"))
     bad = pod(acme, "bad")

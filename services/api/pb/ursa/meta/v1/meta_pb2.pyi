@@ -506,12 +506,15 @@ class DeleteCollectionRequest(_message.Message):
     FIELD_SELECTOR_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_SECONDS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    PROPAGATION_POLICY_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     namespace: _builtins.str
     label_selector: _builtins.str
     field_selector: _builtins.str
     grace_period_seconds: _builtins.int
     dry_run: _builtins.bool
+    propagation_policy: _builtins.str
+    """Background, Foreground, Orphan: of each object, as in DeleteRequest"""
     def __init__(
         self,
         *,
@@ -521,10 +524,11 @@ class DeleteCollectionRequest(_message.Message):
         field_selector: _builtins.str = ...,
         grace_period_seconds: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        propagation_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_period_seconds", b"_grace_period_seconds", "grace_period_seconds", b"grace_period_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_period_seconds", b"_grace_period_seconds", "dry_run", b"dry_run", "field_selector", b"field_selector", "grace_period_seconds", b"grace_period_seconds", "label_selector", b"label_selector", "namespace", b"namespace", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_period_seconds", b"_grace_period_seconds", "dry_run", b"dry_run", "field_selector", b"field_selector", "grace_period_seconds", b"grace_period_seconds", "label_selector", b"label_selector", "namespace", b"namespace", "propagation_policy", b"propagation_policy", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__grace_period_seconds: _TypeAlias = _typing.Literal["grace_period_seconds"]  # noqa: Y015
     _WhichOneofArgType__grace_period_seconds: _TypeAlias = _typing.Literal["_grace_period_seconds", b"_grace_period_seconds"]  # noqa: Y015
