@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 Codes: TypeAlias = npt.NDArray[np.int32]
 # Rows are chosen by an index array, or all at once by ``ALL`` (no copy).
 Rows: TypeAlias = "Ints | slice"
