@@ -22,6 +22,10 @@ def up(
     nodes: Annotated[
         int | None, typer.Option(help="Hollow nodes per resource partition (10).", show_default=False)
     ] = None,
+    schedulers: Annotated[
+        int | None,
+        typer.Option(help="Schedulers per tenant partition, of which one works (1).", show_default=False),
+    ] = None,
     base_port: Annotated[int | None, typer.Option(help="First of all ports (7100).", show_default=False)] = None,
     home: options.HomeDirectory = None,
     examples: Annotated[bool, typer.Option("--examples/--no-examples", help="Apply examples/ for two tenants.")] = True,
@@ -53,6 +57,7 @@ def up(
         "tenant_partitions": tenant_partitions,
         "resource_partitions": resource_partitions,
         "nodes": nodes,
+        "schedulers": schedulers,
         "base_port": base_port,
         "sample_ratio": sample_ratio,
         "otlp_endpoint": otlp_endpoint,

@@ -49,7 +49,7 @@ class ControllerManager:
             identity=f"{config.name}_{socket.gethostname()}_{os.getpid()}_{new_uid()[:8]}",
             clock=clock,
             rand=rand,
-            config=config.election,
+            config=config.leader_election,
         )
         self.claims: ClaimsController | None = None
 
@@ -65,7 +65,7 @@ class ControllerManager:
         async with Supervisor() as tasks:
             connection = tasks.start(self._resource.run(), name="resource-partition")
             try:
-                if self._config.election.enabled:
+                if self._config.leader_election.enabled:
                     await self.election.run(self._lead)
                 else:
                     await self._lead()

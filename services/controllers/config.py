@@ -50,6 +50,6 @@ class ControllersConfig:
     name: str
     resource_partition: PartitionAddress
     claims: ClaimsConfig = field(default_factory=ClaimsConfig)
-    election: ElectionConfig = field(default_factory=ElectionConfig)
+    leader_election: ElectionConfig = field(default_factory=ElectionConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     tls: TlsConfig | None = None

@@ -19,18 +19,31 @@ ETCD_QUOTA_BYTES = 8 * 1024**3
 ETCD_MAX_TXN_OPS = 4096
 
 # The order of ending: those that only use others go first, what holds the data last.
-STOP_ORDER = {"scheduler": 0, "kubelet": 0, "tenant-partition": 1, "resource-partition": 1, "etcd": 2}
+STOP_ORDER = {
+    "scheduler": 0,
+    "controllers": 0,
+    "kubelet": 0,
+    "tenant-partition": 1,
+    "resource-partition": 1,
+    "etcd": 2,
+}
 STOP_DEADLINE_S = {"etcd": 10.0}
+# Each has a metrics port of its own among the ten of its partition.
+SCHEDULERS_MAX = 5
+# Everything here shares one machine and one clock: a killed leader is followed sooner than the defaults allow for.
+LEADER_ELECTION = {"lease_s": 6.0, "renew_deadline_s": 4.0, "retry_s": 1.0}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What ``ursa up`` was asked for. ``nodes`` are hollow nodes per resource partition, ``start_delay_ms`` is the time
-    a hollow container takes to start, ``sample_ratio`` the part of creates that is traced."""
+    """What ``ursa up`` was asked for. ``nodes`` are hollow nodes per resource partition, ``schedulers`` are processes
+    per tenant partition (of which one works), ``start_delay_ms`` is the time a hollow container takes to start,
+    ``sample_ratio`` the part of creates that is traced."""
 
     tenant_partitions: int = 2
     resource_partitions: int = 2
     nodes: int = 10
+    schedulers: int = 1
     base_port: int = 7100
     sample_ratio: float = 0.01
     otlp_endpoint: str = ""
@@ -42,6 +55,8 @@ class Options:
         for name in ("tenant_partitions", "resource_partitions"):
             if not 1 <= getattr(self, name) <= 64:
                 raise UsageError(f"--{name.replace('_', '-')} must be between 1 and 64")
+        if not 1 <= self.schedulers <= SCHEDULERS_MAX:
+            raise UsageError(f"--schedulers must be between 1 and {SCHEDULERS_MAX}")
         if not 0 <= self.nodes <= 100_000:
             raise UsageError("--nodes must be between 0 and 100000")
         if not 0 <= self.sample_ratio <= 1:
@@ -117,7 +132,12 @@ class _Planner:
         components += [self._etcd(name, port) for name, port in (self._tenant | self._resource).items()]
         components += [self._tenant_partition(name, port) for name, port in self._tenant.items()]
         components += [self._resource_partition(name, port) for name, port in self._resource.items()]
-        components += [self._scheduler(name, port) for name, port in self._tenant.items()]
+        components += [
+            self._scheduler(name, port, replica)
+            for name, port in self._tenant.items()
+            for replica in range(1, self._options.schedulers + 1)
+        ]
+        components += [self._controllers(name, port) for name, port in self._resource.items()]
         components.append(self._hollow())
         return ClusterPlan(self._context(), tuple(components), self._files)
 
@@ -174,11 +194,22 @@ class _Planner:
         }
         return self._python_component(name, "resource-partition", name, config, port + 1, {"grpc": port})
 
-    def _scheduler(self, partition: str, port: int) -> Component:
-        name = f"scheduler-{partition}"
+    def _scheduler(self, partition: str, port: int, replica: int) -> Component:
+        name = f"scheduler-{partition}" + (f"-{replica}" if replica > 1 else "")
         number = int(partition.rpartition("-")[2])
-        config = {"name": name, "seed": number, "tenant_partition": self._link(partition, port)}
-        return self._python_component(name, "scheduler", partition, config, port + 5, {})
+        config: dict[str, Any] = {"name": name, "seed": number, "tenant_partition": self._link(partition, port)}
+        if self._options.schedulers > 1:
+            config["leader_election"] = LEADER_ELECTION
+        return self._python_component(name, "scheduler", partition, config, port + 4 + replica, {})
+
+    def _controllers(self, partition: str, port: int) -> Component:
+        name = f"controller-{partition}"
+        config = {
+            "name": name,
+            "resource_partition": self._link(partition, port),
+            "leader_election": LEADER_ELECTION,
+        }
+        return self._python_component(name, "controllers", partition, config, port + 5, {})
 
     def _hollow(self) -> Component:
         pools = [

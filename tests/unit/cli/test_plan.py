@@ -7,10 +7,13 @@ import tomllib
 
 import pytest
 
+from services.base import config
 from services.cli.errors import UsageError
 from services.cli.onebox import launch, toml
 from services.cli.onebox.home import Home
 from services.cli.onebox.plan import ClusterPlan, Options, plan
+from services.controllers.config import ControllersConfig
+from services.scheduler.config import SchedulerConfig
 
 HOME = Home(pathlib.Path("/data/ursa"))
 
@@ -32,6 +35,8 @@ def test_the_default_cluster() -> None:
         "rp-2",
         "scheduler-tp-1",
         "scheduler-tp-2",
+        "controller-rp-1",
+        "controller-rp-2",
         "hollow",
     ]
     endpoints = {partition.name: partition.endpoint for partition in found.context.partitions}
@@ -43,17 +48,40 @@ def test_the_default_cluster() -> None:
     }
 
 
+@pytest.mark.parametrize("schedulers", [1, 2, 5])
 @pytest.mark.parametrize(("tenant", "resource"), [(1, 1), (2, 2), (5, 3), (6, 1), (12, 12), (64, 64)])
-def test_no_port_is_used_twice(tenant: int, resource: int) -> None:
-    found = made(tenant_partitions=tenant, resource_partitions=resource)
+def test_no_port_is_used_twice(tenant: int, resource: int, schedulers: int) -> None:
+    found = made(tenant_partitions=tenant, resource_partitions=resource, schedulers=schedulers)
     ports = [port for component in found.components for port in component.ports.values()]
-    assert len(ports) == len(set(ports)) == 4 * (tenant + resource) + tenant + 1
+    assert len(ports) == len(set(ports)) == 5 * (tenant + resource) + (schedulers - 1) * tenant + 1
+
+
+def test_several_schedulers_of_a_partition_elect_one() -> None:
+    found = made(schedulers=2)
+    names = [component.name for component in found.components if component.kind == "scheduler"]
+    assert names == ["scheduler-tp-1", "scheduler-tp-1-2", "scheduler-tp-2", "scheduler-tp-2-2"]
+    for name in names:
+        loaded = config.convert(tomllib.loads(found.files[f"config/{name}.toml"]), SchedulerConfig, source=name)
+        assert loaded.name == name and loaded.leader_election.enabled
+    alone = config.convert(
+        tomllib.loads(made().files["config/scheduler-tp-1.toml"]), SchedulerConfig, source="scheduler-tp-1"
+    )
+    assert not alone.leader_election.enabled
+
+
+def test_each_resource_partition_has_a_controller_manager() -> None:
+    text = made().files["config/controller-rp-2.toml"]
+    loaded = config.convert(tomllib.loads(text), ControllersConfig, source="controller-rp-2")
+    assert loaded.resource_partition.name == "rp-2"
+    assert loaded.resource_partition.endpoints == ("127.0.0.1:7170",)
+    assert loaded.leader_election.enabled
 
 
 def test_data_is_ended_last() -> None:
     order = {component.kind: component.stop_order for component in made().components}
     assert (
         order["scheduler"]
+        == order["controllers"]
         == order["kubelet"]
         < order["tenant-partition"]
         == order["resource-partition"]
@@ -89,6 +117,8 @@ def test_configurations_link_the_partitions() -> None:
         ({"tenant_partitions": 0}, "--tenant-partitions"),
         ({"resource_partitions": 65}, "--resource-partitions"),
         ({"nodes": -1}, "--nodes"),
+        ({"schedulers": 0}, "--schedulers"),
+        ({"schedulers": 6}, "--schedulers"),
         ({"base_port": 80}, "--base-port"),
         ({"base_port": 65500}, "--base-port"),
         ({"sample_ratio": 1.5}, "--sample-ratio"),
