@@ -24,6 +24,7 @@ from services.scheduler.core import (
     Unschedulable,
     plan,
 )
+from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.plan import ViewCache
 from services.scheduler.core.plugin import Cluster
 from services.scheduler.ledgers import SeenLedger
@@ -67,6 +68,7 @@ class SchedulerState:
         self._epochs: dict[str, int] = {}
         self._attempts: dict[str, Attempt] = {}
         self.contention = Contention()
+        self._room = ClaimedRoom()
         # Attempts that hold a promise, by node; and those that lost their pod meanwhile.
         self._promised: dict[NodeId, dict[str, Attempt]] = {}
         self._dropped: list[Attempt] = []
@@ -112,6 +114,10 @@ class SchedulerState:
         for change in changes:
             new, old = change.new, change.old
             node = NodeId(change.partition, change.key)
+            if new is None:
+                self._room.set(node, {}, {})
+            else:
+                self._room.set(node, new.own, new.others, new.ports)
             if old is not None and (new is None or new.frees(old)):
                 happened |= Cluster.POD_GONE
             self._note_promises(node, new)
@@ -128,6 +134,7 @@ class SchedulerState:
 
     def partition_removed(self, partition: str) -> None:
         self.table.remove_partition(partition)
+        self._room.remove_partition(partition)
         self.contention.partition_removed(partition)
 
     def known(self, uid: str) -> PodInfo | None:
@@ -139,7 +146,9 @@ class SchedulerState:
 
     def decide(self, entries: Sequence[Entry], now: float) -> Decision:
         """Plan for ``entries``, which the queue has just handed out, and assume the plan."""
-        decided = plan(self.table.freeze(), (entry.pod for entry in entries), self._profile, self._views)
+        decided = plan(
+            self._room.apply(self.table.freeze()), (entry.pod for entry in entries), self._profile, self._views
+        )
         by_uid = {entry.pod.uid: entry for entry in entries}
         attempts = [self._assume(placement, by_uid[placement.pod.uid]) for placement in decided.placements]
         for refused in decided.unschedulable:
