@@ -191,6 +191,9 @@ def scheduler(
     data_items: Annotated[
         pathlib.Path | None, typer.Option(help="Write perf-dash's JSON file there.", show_default=False)
     ] = None,
+    html: Annotated[
+        pathlib.Path | None, typer.Option(help="Write a page with plots there.", show_default=False)
+    ] = None,
     keep_logs: Annotated[
         pathlib.Path | None, typer.Option(help="Copy the processes' logs there.", show_default=False)
     ] = None,
@@ -203,7 +206,7 @@ def scheduler(
 
     settings = Settings(tenant_partitions, resource_partitions, creators, create_batch, timeout, base_port, keep_logs)
     request = command.Request(
-        config or (), workload or (), labels, quick, settings, output is Output.JSON, None, data_items, list_
+        config or (), workload or (), labels, quick, settings, output is Output.JSON, html, data_items, list_
     )
     raise typer.Exit(command.execute(request))
 

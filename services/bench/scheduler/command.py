@@ -15,7 +15,7 @@ from services.base.rand import Rand
 from services.bench.calibration import Calibration
 from services.bench.cluster import free_base_port
 from services.bench.report import Report
-from services.bench.scheduler import perfdash, results, run, selection, table
+from services.bench.scheduler import page, perfdash, results, run, selection, table
 from services.bench.scheduler.errors import FileError
 from services.bench.scheduler.progress import Progress
 from services.bench.scheduler.reader import Workload
@@ -104,6 +104,8 @@ def _report(
     report.figures |= calibration.figures()
     if request.data_items is not None:
         request.data_items.write_text(perfdash.dumps(outcomes))
+    if request.html is not None:
+        request.html.write_text(page.render(report, outcomes, batched=settings.create_batch > 1))
     if request.as_json:
         print(report.dumps())
     else:

@@ -15,6 +15,7 @@ from services.bench.scheduler.run import CLIENT, Outcome
 THRESHOLD_SOURCE = "threshold of the workload file (upstream's CI hardware)"
 _STAGES = {CREATE_CALL: "create_call", CREATED_TO_BOUND: "created_to_bound", BEGUN_TO_BOUND: "begun_to_bound"}
 _MB = 1e6
+TOO_SHORT = "too short for a sample by upstream's rule"
 
 
 def report(parameters: Mapping[str, Any], outcomes: Sequence[Outcome]) -> Report:
@@ -125,7 +126,5 @@ def notes_of(outcome: Outcome) -> list[str]:
     """What a reader must know beside the figures."""
     notes = list(dict.fromkeys(outcome.notes))
     return notes + [
-        f"{measured.name}: {measured.seconds:.1f} s are too short for a sample by upstream's rule"
-        for measured in outcome.measured
-        if not measured.samples
+        f"{measured.seconds:.1f} s are {TOO_SHORT}" for measured in outcome.measured if not measured.samples
     ]

@@ -26,7 +26,10 @@ def show(report: Report, outcomes: Sequence[Outcome], *, batched: bool, console:
     parts: list[RenderableType] = [_table(outcomes, batched)]
     for title, result in (("Not supported", "not supported"), ("Failed", "failed")):
         parts += _list(title, [(one.workload.full_name, _reason(one)) for one in outcomes if _is(one, result)])
-    parts += _list("Notes", [(one.workload.full_name, note) for one in outcomes for note in results.notes_of(one)])
+    notes = [(one.workload.full_name, note) for one in outcomes for note in results.notes_of(one)]
+    parts += _list("Notes", [(name, note) for name, note in notes if not note.endswith(results.TOO_SHORT)])
+    if short := [name for name, note in notes if note.endswith(results.TOO_SHORT)]:
+        parts.append(Text(f"{results.TOO_SHORT.capitalize()}: {', '.join(short)}"))
     if any(outcome.workload.gates for outcome in outcomes):
         parts.append(Text("Feature gates of the files are kube-scheduler's and were ignored."))
     drift = report.figures.get("calibration_drift")

@@ -12,7 +12,7 @@ from services.api.pb.ursa.core.v1.namespace_pb2 import Namespace
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
-from services.bench.scheduler import creators, scraping
+from services.bench.scheduler import creators, priorities, scraping
 from services.bench.scheduler.access import Access, TenantAccess
 from services.bench.scheduler.binds import BindLog, Key
 from services.bench.scheduler.creators import Creators
@@ -20,6 +20,7 @@ from services.bench.scheduler.errors import WorkloadFailed
 from services.bench.scheduler.measuring import Measured, Window
 from services.bench.scheduler.pending import Pending, pending
 from services.bench.scheduler.pod_source import PodSource, shape_of
+from services.bench.scheduler.templates import Template
 from services.client.clientset import ResourceClient
 from services.rpc.status import StatusError
 
@@ -46,6 +47,7 @@ class World:
     notes: list[str] = field(default_factory=list)
     nodes_made: int = 0
     node_names: set[str] = field(default_factory=set)
+    priorities: set[int] = field(default_factory=set)
     _window: Window | None = None
 
     # Namespaces
@@ -66,7 +68,29 @@ class World:
                     raise WorkloadFailed(f"namespace {name}: {failure}") from failure
         self.expected.setdefault(name, 0)
 
+    async def ensure_priorities(self, numbers: Collection[int]) -> None:
+        """Create the classes of these numbers in every tenant, unless this workload knows them."""
+        for number in numbers:
+            if number in self.priorities:
+                continue
+            for target in self.access.tenants:
+                made = priorities.priority_class(number)
+                made.metadata.tenant = target.tenant
+                try:
+                    await target.clients.priority_classes.create(made)
+                except StatusError as failure:
+                    raise WorkloadFailed(f"priority class {made.metadata.name}: {failure}") from failure
+            self.priorities.add(number)
+
     # Pods
+
+    async def pod_source(
+        self, template: Template | None, namespace: str, count: int, values: Mapping[str, Any]
+    ) -> PodSource:
+        """What creates pods of a template, everything that they need being there."""
+        source = PodSource(template, [target.tenant for target in self.access.tenants], namespace, count, values)
+        await self.ensure_priorities(source.priorities)
+        return source
 
     async def create_pods(self, namespace: str, source: PodSource, count: int) -> list[Key]:
         """Returns when every create is answered."""
@@ -122,6 +146,8 @@ class World:
         made = []
         for index, (target, client) in enumerate(self.homes(kind, number)):
             message = _placed(kind, template, target, namespace)
+            if kind is kinds.PODS and (priority := priorities.classify(message)) is not None:
+                await self.ensure_priorities((priority,))
             began = self.clock.monotonic()
             created = await client.create(message)
             if kind is kinds.PODS:

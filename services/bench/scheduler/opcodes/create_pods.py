@@ -90,7 +90,7 @@ class CreatePods(Operation):
         namespace = own_namespace(self.namespace, index)
         await world.ensure_namespace(namespace)
         template = templates.load(self.template) if self.template is not None else None
-        source = PodSource(template, namespace, self.count, self.values)
+        source = await world.pod_source(template, namespace, self.count, self.values)
         if self.collect_metrics:
             await world.start_collecting(namespace, (namespace,), {})
         if self.steady:
