@@ -45,7 +45,8 @@ class ConditionWriter:
     def tell(self, refusals: Iterable[Refusal]) -> None:
         """Write these conditions soon, unless the pods say so already."""
         for refusal in refusals:
-            if refusal.pod.pod is not None and not says(refusal.pod.pod, refusal):
+            pod = refusal.pod.pod
+            if pod is not None and not says(pod, refusal):
                 self._pending[refusal.pod.uid] = refusal
                 self._wake.set()
 
@@ -70,8 +71,9 @@ class ConditionWriter:
                     del self._pending[uid]
 
     def _message(self, refusal: Refusal) -> Pod:
-        assert refusal.pod.pod is not None
-        return with_condition(refusal.pod.pod, refusal, self._clock.time())
+        pod = refusal.pod.pod
+        assert pod is not None
+        return with_condition(pod, refusal, self._clock.time())
 
 
 def says(pod: Pod, refusal: Refusal) -> bool:

@@ -1,8 +1,8 @@
 """What capacity claims take of each node beyond the pods that this scheduler sees on it.
 
-A row's use is ``max(own pods, own claims) + what the claims of other tenant partitions take``. Own pods are those placed
-or assumed here; whichever of the two is ahead counts: a pod is assumed before its claim is in the ledger, and a claim may
-end some time after its pod.
+A row's use is ``max(own pods, own claims) + what the claims of other tenant partitions take``. Own pods are those
+placed or assumed here; whichever of the two is ahead counts: a pod is assumed before its claim is in the ledger, and a
+claim may end some time after its pod.
 """
 
 from __future__ import annotations
