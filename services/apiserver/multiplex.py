@@ -19,11 +19,12 @@ from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.errors import translate
 from services.apiserver.objects import parse_request
 from services.apiserver.opening import Openings
+from services.apiserver.overload import Overload, too_many_watches
 from services.apiserver.resource import Resource
 from services.apiserver.watching import Draining, as_status, open_watch, timeout_timers
 from services.rpc import status
 from services.rpc.handlers import Context
-from services.rpc.lanes import Lane, Place, place_in
+from services.rpc.lanes import Place, place_in
 from services.rpc.status import StatusError
 from services.storage.errors import StorageError
 from services.storage.interface import Watcher
@@ -87,12 +88,14 @@ class WatchService:
     """The multiplexed watch over all kinds of a partition."""
 
     def __init__(
-        self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining, openings: Lane
+        self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining, overload: Overload
     ) -> None:
         self.resources = resources
         self.gate = gate
         self.draining = draining
-        self.openings = openings
+        self.openings = overload.openings
+        self.watches_max = overload.config.multiplexed_watches_max
+        self.retry_after_s = overload.config.retry_after_s
         self.encoders = {name: frames.BatchEncoder() for name in resources}
 
     async def watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
@@ -154,9 +157,9 @@ class WatchStream:
             served = ", ".join(sorted(self._service.resources))
             self._say(frames.failed(watch_id, _no_resource(create.resource, served)))
             return
-        if len(self._watches) >= limits.WATCHES_PER_STREAM_MAX:
-            message = f"{limits.WATCHES_PER_STREAM_MAX} watches on one stream are the limit"
-            self._say(frames.failed(watch_id, status.resource_exhausted("TooManyRequests", message)))
+        if len(self._watches) >= self._service.watches_max:
+            message = f"{self._service.watches_max} watches on one stream are the limit"
+            self._say(frames.failed(watch_id, too_many_watches(message, self._service.retry_after_s)))
             return
         await self._at_once.acquire()
         watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])

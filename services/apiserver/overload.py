@@ -7,12 +7,15 @@ in line, and everybody else is told to come again (RESOURCE_EXHAUSTED, TooManyRe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.api.kinds import NODES, PODS, Kind
 from services.apiserver import limits, metrics
+from services.rpc import status
 from services.rpc.lanes import Budget, Lane
+from services.rpc.status import StatusError
 
 _SYSTEM = frozenset(
     {
@@ -29,8 +32,9 @@ _SYSTEM = frozenset(
 class OverloadConfig:
     """``*_at_once_max``: calls under way; ``*_waiting_max``: calls in line, none longer than ``wait_s_max``.
 
-    ``openings``: watches whose initial state is not yet sent. ``workload_bytes_max``, ``system_bytes_max``: bytes of
-    the requests under way. ``retry_after_s``: what those are told who are refused.
+    ``openings``: watches whose initial state is not yet sent. ``typed_watches_max``: typed watches that are open, each
+    a stream of its own; ``multiplexed_watches_max``: watches on one multiplexed stream. ``workload_bytes_max``,
+    ``system_bytes_max``: bytes of the requests under way. ``retry_after_s``: what those are told who are refused.
     """
 
     writes_at_once_max: int = 128
@@ -41,6 +45,8 @@ class OverloadConfig:
     lists_waiting_max: int = 512
     openings_at_once_max: int = 64
     openings_waiting_max: int = 4096
+    typed_watches_max: int = 10_000
+    multiplexed_watches_max: int = 100_000
     system_at_once_max: int = 512
     system_waiting_max: int = 8192
     wait_s_max: float = 5.0
@@ -84,11 +90,38 @@ class Bulk:
             self._lock.release()
 
 
+class Standing:
+    """Watches that stand: how many, and how many may. Unlike a lane's, their places are kept for an hour, so that
+    nobody waits for one."""
+
+    def __init__(self, most: int, retry_after_s: float) -> None:
+        self.count = 0
+        self.refused = 0
+        self._most = most
+        self._retry_after_s = retry_after_s
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """One more while inside. Raises ``StatusError`` (TooManyRequests)."""
+        if self.count >= self._most:
+            self.refused += 1
+            raise too_many_watches(f"{self._most} open watches are the limit of this server", self._retry_after_s)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
+def too_many_watches(message: str, retry_after_s: float) -> StatusError:
+    return status.resource_exhausted("TooManyRequests", message, retry_after_s=retry_after_s)
+
+
 class Overload:
     """The lanes of one server."""
 
     def __init__(self, config: OverloadConfig | None = None) -> None:
-        self._config = config = config or OverloadConfig()
+        self.config = config = config or OverloadConfig()
         workload, system = Budget(config.workload_bytes_max), Budget(config.system_bytes_max)
         self.writes = self._lane("writes", config.writes_at_once_max, config.writes_waiting_max, workload)
         self.reads = self._lane("reads", config.reads_at_once_max, config.reads_waiting_max, workload)
@@ -96,6 +129,8 @@ class Overload:
         self.openings = self._lane("watches", config.openings_at_once_max, config.openings_waiting_max, workload)
         self.system = self._lane("heartbeats", config.system_at_once_max, config.system_waiting_max, system)
         self.bulk = Bulk((self.writes, self.reads, self.system), (self.lists, self.openings))
+        self.typed_watches = Standing(config.typed_watches_max, config.retry_after_s)
+        metrics.REFUSED.labels("open watches").set_function(lambda: self.typed_watches.refused)
         metrics.follow_lanes((self.writes, self.reads, self.lists, self.openings, self.system))
 
     def lane_of(self, kind: Kind, verb: str) -> Lane:
@@ -109,7 +144,7 @@ class Overload:
             name,
             at_once_max=at_once_max,
             waiting_max=waiting_max,
-            wait_s_max=self._config.wait_s_max,
-            retry_after_s=self._config.retry_after_s,
+            wait_s_max=self.config.wait_s_max,
+            retry_after_s=self.config.retry_after_s,
             budget=budget,
         )

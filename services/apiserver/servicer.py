@@ -61,7 +61,7 @@ class ApiServer:
         """``extra``: further handlers by resource and method name (Pods/Bind)."""
         for name, resource in self.resources.items():
             server.add(resource.kind.service, {**self._methods(resource), **(extra or {}).get(name, {})})
-        service = WatchService(self.resources, self._surroundings.gate, self._draining, self.overload.openings)
+        service = WatchService(self.resources, self._surroundings.gate, self._draining, self.overload)
         watch = _counted("WATCH", "*", service.watch)
         server.add(
             methods.WATCH_SERVICE,
@@ -96,7 +96,15 @@ class ApiServer:
     def _methods(self, resource: Resource) -> dict[str, Handler]:
         kind, around = resource.kind, self._surroundings
         reads = Reads(resource, around.gate, around.tokens, self.overload.bulk)
-        watch = TypedWatch(resource, around.gate, self._draining, self._clock, around.makers.rand, self.overload.bulk)
+        watch = TypedWatch(
+            resource,
+            around.gate,
+            self._draining,
+            self._clock,
+            around.makers.rand,
+            self.overload.bulk,
+            self.overload.typed_watches,
+        )
         writes = self.writes[kind.resource]
         table = {
             "Get": self.unary(kind, "GET", reads.get),

@@ -10,7 +10,7 @@ from services.api.kinds import Kind
 from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
 from services.apiserver import frames, limits, scope
 from services.apiserver.objects import parse_request
-from services.apiserver.overload import Bulk
+from services.apiserver.overload import Bulk, Standing
 from services.apiserver.reads import resource_version
 from services.apiserver.resource import Resource
 from services.base.clock import Clock
@@ -88,6 +88,7 @@ class TypedWatch:
         clock: Clock,
         rand: Rand,
         bulk: Bulk,
+        standing: Standing,
     ) -> None:
         self._resource = resource
         self._gate = gate
@@ -95,10 +96,15 @@ class TypedWatch:
         self._clock = clock
         self._rand = rand
         self._bulk = bulk
+        self._standing = standing
         self._encoder = frames.BatchEncoder()
 
     async def watch(self, request: bytes, context: Context, place: Place) -> None:
         wanted = parse_request(WatchRequest, request)
+        with self._standing.one():
+            await self._serve(wanted, context, place)
+
+    async def _serve(self, wanted: Any, context: Context, place: Place) -> None:
         watcher = await open_watch(self._resource, self._gate, wanted)
         timeout_s = float(wanted.timeout_seconds) or self._rand.uniform(*limits.WATCH_TIMEOUT_S)
         try:

@@ -1,0 +1,97 @@
+"""One reader never reads: nobody else notices, and it has lost nothing when it reads after all."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from services.api import kinds
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
+from services.api.pb.ursa.watch.v1.watch_pb2 import WatchBatch
+from services.rpc import methods
+from services.rpc.channel import make_channel
+from tests.integration.apiserver.world import Partition, named, resource_partition_config, running
+from tests.support.etcd import EtcdProcess, free_port
+
+pytestmark = pytest.mark.etcd
+
+PORTS = range(21_200, 21_400)
+WATCHERS = 20
+WRITES = 60
+# More than flow control and gRPC's buffers take in for a reader that does not read (about 64 kB and a message).
+ANNOTATION_BYTES = 20_000
+
+
+@pytest.fixture
+def etcd() -> Iterator[EtcdProcess]:
+    process = EtcdProcess(free_port(PORTS), free_port(PORTS))
+    try:
+        yield process.start()
+    finally:
+        process.remove()
+
+
+@pytest.fixture
+async def partition(etcd: EtcdProcess) -> AsyncIterator[Partition]:
+    async with running(resource_partition_config(etcd.endpoint, free_port(PORTS))) as started:
+        yield started
+
+
+async def watch(channel: grpc.aio.Channel) -> Any:
+    method: Any = channel.unary_stream(
+        methods.path(kinds.NODES, "Watch"),
+        request_serializer=WatchRequest.SerializeToString,
+        response_deserializer=WatchBatch.FromString,
+    )
+    call = method(WatchRequest(send_initial_events=False))
+    await call.initial_metadata()
+    return call
+
+
+async def names(call: Any, count: int) -> list[str]:
+    found: list[str] = []
+    while len(found) < count:
+        batch = await call.read()
+        found += [Node.FromString(event.object).metadata.name for event in batch.events]
+    return found
+
+
+async def latencies(partition: Partition, calls: list[Any], prefix: str) -> list[float]:
+    """Seconds from a write's beginning until every one of ``calls`` has its event, write after write."""
+    taken = []
+    for number in range(WRITES):
+        node = named(kinds.NODES, f"{prefix}-{number}")
+        node.metadata.annotations["padding"] = "x" * ANNOTATION_BYTES
+        began = time.perf_counter()
+        await partition.clients.nodes.create(node)
+        seen = await asyncio.gather(*(names(call, 1) for call in calls))
+        assert seen == [[node.metadata.name]] * len(calls)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+@pytest.mark.timeout(120)
+async def test_nobody_waits_for_a_reader_that_never_reads(partition: Partition) -> None:
+    calls = [await watch(partition.channel) for _ in range(WATCHERS)]
+    alone = await latencies(partition, calls, "alone")
+    # A connection of its own, so that its flow control is nobody else's.
+    other = make_channel([partition.endpoint])
+    unread = await watch(other)
+    beside = await latencies(partition, calls, "beside")
+    # A dispatch that waits for it would not have come this far; one that is slowed down by it would show here.
+    assert statistics.median(beside) <= 2.0 * statistics.median(alone) + 0.02
+    # It was stuck indeed: all others have come to the end.
+    view = partition.host.api.resources["nodes"].store.view  # type: ignore[attr-defined]
+    assert len([watcher for watcher in view.stream.watchers if watcher.resume_revision < view.revision]) == 1
+    # It kept its place in the window, and lost nothing.
+    async with asyncio.timeout(30):
+        assert await names(unread, WRITES) == [f"beside-{number}" for number in range(WRITES)]
+    await other.close()
