@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from services.scheduler.core.grouped import GroupRanking, open_domains
 from services.scheduler.core.nodes import NodeColumns, NodeId
 from services.scheduler.core.pods import PodClass, PodInfo
 from services.scheduler.core.profile import DEFAULT_PROFILE, Profile
@@ -92,7 +93,12 @@ def _place_class(
     done = 0
     while done < len(alike):
         waiting = alike[done:]
-        ranking = Ranking(class_view, nodes, usage, profile, len(waiting))
+        domains = open_domains(kind, nodes, usage, profile)
+        ranking: Ranking | GroupRanking
+        if domains is None:
+            ranking = Ranking(class_view, nodes, usage, profile, len(waiting))
+        else:
+            ranking = GroupRanking(class_view, nodes, usage, profile, len(waiting), domains)
         if not ranking:
             message, refused_by = explain(kind, nodes, usage, profile)
             result.unschedulable.extend(Unschedulable(pod, message, refused_by) for pod in waiting)

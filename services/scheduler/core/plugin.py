@@ -165,17 +165,20 @@ class DomainFilter(Filter):
 class DomainPoints(ABC):
     """How good the groups are for a class, while pods of the class are placed."""
 
-    @abstractmethod
-    def score(self, feasible: Bools, nodes: Ints, moved: bool) -> Ints:
-        """0…100 per group, normalised over the ``feasible`` groups; shape (groups,). Other groups' values are not used.
-
-        ``nodes`` are the feasible nodes of each group; ``moved`` says whether either may differ from the last call. An
-        unchanged answer is the very same array.
-        """
+    # 0…100 per group as of the last ``settle``, which writes to it; shape (groups,). Infeasible groups' are not used.
+    points: Ints
 
     @abstractmethod
     def place(self, group: int) -> None:
         """A pod of the class was placed in ``group``."""
+
+    @abstractmethod
+    def settle(self, feasible: Bools, nodes: Ints, moved: bool) -> Rows | None:
+        """Normalise over the ``feasible`` groups; the groups whose points may have changed (``None``: none).
+
+        ``nodes`` are the feasible nodes of each group. ``moved``: either may differ from the last call, or it is the
+        first one.
+        """
 
 
 class DomainScore(ABC):
@@ -189,4 +192,4 @@ class DomainScore(ABC):
 
     @abstractmethod
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainPoints:
-        """The scores as of ``usage``; ``topology`` has at least the keys asked for."""
+        """To be settled before it is used; ``topology`` has at least the keys asked for."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 from weakref import WeakValueDictionary
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.base.telemetry import TRACEPARENT_ANNOTATION
 from services.placement import pods as facts
 from services.scheduler.core.ports import HostPort
+from services.scheduler.core.terms import AffinityTerms, affinity_terms
 
 PODS = "pods"
 # Amounts beyond this (8 PiB of memory) count as this much, so that sums and percentages stay within int64.
 AMOUNT_MAX = 2**53
 RECENT_MAX = 2_048
+# What the key of a class of ending pods has more than that of the same pods before.
+ENDING = b"-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,8 @@ class PodClass:
     """Pods that every filter and score treats alike share one of these; ``pod`` is the spec of any one of them.
 
     ``requests`` are canonical int64 units and hold ``pods: 1``; ``scoring_requests`` are cpu (milli) and memory (bytes)
-    with kube-scheduler's defaults for containers that ask for nothing (pkg/scheduler/util/pod_resources.go).
+    with kube-scheduler's defaults for containers that ask for nothing (pkg/scheduler/util/pod_resources.go). ``ending``
+    pods have a deletion timestamp. ``derived`` is for what a plug-in has worked out from the class, by plug-in.
     """
 
     key: bytes
@@ -32,6 +38,16 @@ class PodClass:
     requests: Mapping[str, int]
     scoring_requests: tuple[int, int]
     host_ports: frozenset[HostPort]
+    tenant: str
+    namespace: str
+    labels: Mapping[str, str]
+    ending: bool = False
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def terms(self) -> AffinityTerms:
+        """The inter-pod affinity terms."""
+        return affinity_terms(self.pod.spec, self.tenant, self.namespace, self.labels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +91,13 @@ class PodClasses:
             traceparent=metadata.annotations.get(TRACEPARENT_ANNOTATION, ""),
         )
 
+    def current(self, known: PodInfo, pod: Pod) -> PodInfo:
+        """``known`` itself; the same pod of another class if its labels have changed or it has begun to end."""
+        kind = known.kind
+        if pod.metadata.HasField("deletion_timestamp") == kind.ending and pod.metadata.labels == kind.labels:
+            return known
+        return replace(known, kind=self.classify(pod))
+
     def classify(self, pod: Pod) -> PodClass:
         """The scheduling class of ``pod``."""
         likeness = _likeness(pod)
@@ -87,6 +110,8 @@ class PodClasses:
 
     def _interned(self, pod: Pod) -> PodClass:
         key = facts.scheduling_class(pod)
+        if pod.metadata.HasField("deletion_timestamp"):
+            key += ENDING
         known = self._classes.get(key)
         if known is None:
             known = self._classes[key] = _pod_class(key, pod)
@@ -97,7 +122,15 @@ def _likeness(pod: Pod) -> Hashable:
     """Equal only for pods of one class: everything that the class is made from, and more."""
     metadata = pod.metadata
     labels = frozenset(metadata.labels.items())
-    return (metadata.tenant, metadata.namespace, labels, pod.status.nominated_node_name, pod.spec.SerializeToString())
+    ending = metadata.HasField("deletion_timestamp")
+    return (
+        metadata.tenant,
+        metadata.namespace,
+        labels,
+        ending,
+        pod.status.nominated_node_name,
+        pod.spec.SerializeToString(),
+    )
 
 
 def _pod_class(key: bytes, pod: Pod) -> PodClass:
@@ -110,6 +143,10 @@ def _pod_class(key: bytes, pod: Pod) -> PodClass:
         requests=MappingProxyType({**clamped(facts.requests(pod)), PODS: 1}),
         scoring_requests=(min(scoring.get("cpu", 0), AMOUNT_MAX), min(scoring.get("memory", 0), AMOUNT_MAX)),
         host_ports=facts.host_ports(pod),
+        tenant=pod.metadata.tenant,
+        namespace=pod.metadata.namespace,
+        labels=MappingProxyType(dict(pod.metadata.labels)),
+        ending=pod.metadata.HasField("deletion_timestamp"),
     )
 
 

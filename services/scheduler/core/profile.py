@@ -13,6 +13,7 @@ from services.scheduler.core.plugin import (
     UsageScore,
 )
 from services.scheduler.core.plugins.balanced_allocation import BalancedAllocation
+from services.scheduler.core.plugins.inter_pod_affinity import InterPodAffinity, PodAffinityScore
 from services.scheduler.core.plugins.least_allocated import LeastAllocated
 from services.scheduler.core.plugins.node_affinity import NodeAffinity, PreferredNodeAffinity
 from services.scheduler.core.plugins.node_name import NodeName
@@ -20,6 +21,7 @@ from services.scheduler.core.plugins.node_ports import NodePorts
 from services.scheduler.core.plugins.node_ready import NodeReady
 from services.scheduler.core.plugins.node_resources_fit import NodeResourcesFit
 from services.scheduler.core.plugins.node_unschedulable import NodeUnschedulable
+from services.scheduler.core.plugins.pod_topology_spread import PodTopologySpread, SpreadScore
 from services.scheduler.core.plugins.taint_toleration import PreferUntainted, TaintToleration
 
 
@@ -41,4 +43,6 @@ DEFAULT_PROFILE = Profile(
     usage_filters=(NodePorts(), NodeResourcesFit()),
     node_scores=((PreferUntainted(), 3), (PreferredNodeAffinity(), 2)),
     usage_scores=((LeastAllocated(), 1), (BalancedAllocation(), 1)),
+    domain_filters=(PodTopologySpread(), InterPodAffinity()),
+    domain_scores=((SpreadScore(), 2), (PodAffinityScore(), 2)),
 )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-
+from services.scheduler.core.feasibility import refusals
 from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.pods import PodClass
 from services.scheduler.core.profile import Profile
@@ -18,21 +17,9 @@ def explain(pods: PodClass, nodes: NodeColumns, usage: Usage, profile: Profile) 
     """The message and the filters that refused a node; a node counts for the first one that refuses it."""
     reasons: Counter[str] = Counter()
     refused: set[str] = set()
-    left = np.flatnonzero(nodes.alive)
-    for node_filter in profile.node_filters:
-        mask = node_filter.mask(pods, nodes)
-        if mask is None or mask[left].all():
-            continue
-        reasons += node_filter.reasons(pods, nodes, left[~mask[left]])
-        refused.add(node_filter.name)
-        left = left[mask[left]]
-    for usage_filter in profile.usage_filters:
-        passes = usage_filter.passes(pods, nodes, usage, left, 0)
-        if passes is None or passes.all():
-            continue
-        reasons += usage_filter.reasons(pods, nodes, usage, left[~passes])
-        refused.add(usage_filter.name)
-        left = left[passes]
+    for step in refusals(pods, nodes, usage, profile):
+        reasons += step.reasons()
+        refused.add(step.filter.name)
     return message(nodes.count, reasons), frozenset(refused)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.placement import nodes as facts
 from services.scheduler.core.arrays import Bools, Codes, Ints, frozen, grown
+from services.scheduler.core.census import Census
 from services.scheduler.core.images import ImageIndex, normalized
 from services.scheduler.core.labels import LabelColumns
 from services.scheduler.core.nodes import NodeColumns, NodeId, TaintSet
@@ -65,7 +66,8 @@ class NodeTable:
         self._ready: Bools = np.zeros(0, dtype=np.bool_)
         self._taint_class: Codes = np.zeros(0, dtype=np.int32)
         self._allocatable: Ints = np.zeros((0, 0), dtype=np.int64)
-        self._usage = Usage(self._resources, 0)
+        self._census = Census()
+        self._usage = Usage(self._resources, 0, self._census)
         self._placed: dict[NodeId, dict[str, PodInfo]] = {}
         self._node_of: dict[str, NodeId] = {}
         # Rows whose sums are still to be changed, by class and sign: many placements become one vector operation.
@@ -184,7 +186,7 @@ class NodeTable:
     def set_namespace(self, tenant: str, name: str, labels: Mapping[str, str] | None) -> Cluster:
         """The labels of a namespace (``None``: it is gone), which namespace selectors look at."""
         self._settle()
-        changed = self._usage.census.set_namespace(tenant, name, labels)
+        changed = self._census.set_namespace(tenant, name, labels)
         return Cluster.NAMESPACE_CHANGED if changed else Cluster.NOTHING
 
     # Snapshots

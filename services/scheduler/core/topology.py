@@ -21,7 +21,7 @@ class Domains:
     codes: Codes
     count: int
 
-    def sums(self, values: Ints, rows: Bools | None = None) -> Ints:
+    def sums(self, values: Ints | Codes, rows: Bools | None = None) -> Ints:
         """``values`` (one per row) added up by domain; shape (count + 1,), the last entry (``ABSENT``) being 0.
 
         With ``rows``, only where it is true.

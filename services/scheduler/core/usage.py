@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from services.scheduler.core.arrays import Ints, frozen, grown
+from services.scheduler.core.census import Census, CensusView
 from services.scheduler.core.pods import PODS, PodClass
 from services.scheduler.core.ports import PortLedger
 
@@ -51,15 +52,17 @@ class Usage:
     """Sums of what the pods on each row request: int64 in canonical units, so adding and taking away are exact.
 
     ``requested`` has the shape of ``NodeColumns.allocatable``; ``scoring`` is (cpu, memory) with the defaults for pods
-    that ask for nothing, shape (2, rows).
+    that ask for nothing, shape (2, rows). ``census`` is who these pods are.
     """
 
-    def __init__(self, resources: Mapping[str, int], rows: int) -> None:
+    def __init__(self, resources: Mapping[str, int], rows: int, census: Census) -> None:
         self.resources = resources
         self.requested: Ints = np.zeros((len(resources), rows), dtype=np.int64)
         self.scoring: Ints = np.zeros((len(SCORED_RESOURCES), rows), dtype=np.int64)
         self.ports = PortLedger()
         self.spread = Spread()
+        self.census: Census | CensusView = census
+        census.resize(rows)
 
     @property
     def pods(self) -> Ints:
@@ -75,9 +78,12 @@ class Usage:
         if rows > self.requested.shape[1]:
             self.requested = grown(self.requested, rows, 0)
             self.scoring = grown(self.scoring, rows, 0)
+            if isinstance(self.census, Census):
+                self.census.resize(rows)
 
     def add(self, pods: PodClass, rows: Sequence[int], times: int = 1) -> None:
         """Count a pod of class ``pods`` on each of ``rows`` (which may repeat); ``times`` = -1 takes it away."""
+        self.census.add(pods, rows, times)
         index = np.asarray(rows, dtype=np.int64)
         for resource, amount in pods.requests.items():
             np.add.at(self.requested[self.resources[resource]], index, amount * times)
@@ -88,8 +94,17 @@ class Usage:
             for row in rows:
                 change(row, pods.host_ports)
 
-    def clear(self, row: int) -> None:
-        """Nothing is placed on ``row`` any more."""
+    def without(self, gone: Iterable[tuple[PodClass, int]]) -> Usage:
+        """A working copy in which one pod of each (class, row) is not there."""
+        twin = self.copy()
+        for pods, row in gone:
+            twin.add(pods, (row,), -1)
+        return twin
+
+    def clear(self, row: int, placed: Iterable[PodClass]) -> None:
+        """Nothing is placed on ``row`` any more: the pods ``placed`` were."""
+        for pods in placed:
+            self.census.add(pods, (row,), -1)
         self.requested[:, row] = 0
         self.scoring[:, row] = 0
         self.ports.clear(row)
@@ -102,6 +117,7 @@ class Usage:
         twin.scoring = self.scoring.copy()
         twin.ports = self.ports.copy()
         twin.spread = self.spread.copy()
+        twin.census = self.census.view()
         return twin
 
     def freeze(self) -> Usage:
