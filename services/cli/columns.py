@@ -8,7 +8,7 @@ from typing import Any
 
 from services.api import kinds
 from services.api.kinds import Kind
-from services.cli import ages, podstatus
+from services.cli import ages, capacity, podstatus
 from services.cli.context import Partition
 from services.cli.items import Item
 
@@ -160,15 +160,6 @@ def int_or_percentage(spec: Any, field: str) -> str:
     return str(value.string_value or int(value.number_value))
 
 
-def claimed_total(ledger: Any) -> dict[str, int]:
-    """What all tenant partitions hold of a node together."""
-    total: dict[str, int] = {}
-    for held in ledger.claimed:
-        for resource, amount in held.requests.items():
-            total[resource] = total.get(resource, 0) + amount
-    return total
-
-
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
 _WIDE_TP = Column("TP", _partition, wide=True)
 _WIDE_PARTITION = Column("PARTITION", _partition, wide=True)
@@ -262,21 +253,23 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
     ),
     "capacityclaims": (
         _NAME,
+        Column("RP", _partition),
         Column("NODE", _field(lambda one: one.spec.node_name)),
         Column("TP", _field(lambda one: one.spec.tenant_partition)),
         Column("POD", lambda one, view, at: f"{one.spec.tenant}/{one.spec.namespace}/{one.spec.pod_name}"),
-        Column("EPOCH", lambda one, view, at: str(one.spec.bind_epoch)),
+        Column("REQUESTS", lambda one, view, at: capacity.amounts(one.spec.requests)),
         _AGE,
-        Column("REQUESTS", lambda one, view, at: _pairs(one.spec.requests), wide=True),
-        _WIDE_PARTITION,
+        Column("EPOCH", lambda one, view, at: str(one.spec.bind_epoch), wide=True),
     ),
     "capacityledgers": (
         _NAME,
-        Column("PODS", lambda one, view, at: str(sum(total.pods for total in one.claimed))),
+        Column("RP", _partition),
+        Column("PODS", lambda one, view, at: capacity.share(one, "pods")),
+        Column("CPU", lambda one, view, at: capacity.share(one, "cpu")),
+        Column("MEMORY", lambda one, view, at: capacity.share(one, "memory")),
         Column("PROMISES", lambda one, view, at: str(len(one.promises))),
-        Column("CLAIMED", lambda one, view, at: _pairs(claimed_total(one))),
         _AGE,
-        Column("ALLOCATABLE", lambda one, view, at: _pairs(one.allocatable), wide=True),
-        _WIDE_PARTITION,
+        Column("PODS BY TP", lambda one, view, at: capacity.holders(one), wide=True),
+        Column("OTHERS", lambda one, view, at: capacity.others(one), wide=True),
     ),
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.api import kinds, manifests
-from services.cli import ages, columns, output, podstatus
+from services.cli import ages, capacity, columns, output, podstatus
 from services.cli.items import Item
 
 NONE = "<none>"
@@ -15,10 +15,12 @@ INDENT = "  "
 HIDDEN = ("kubectl.kubernetes.io/last-applied-configuration",)
 
 
-def describe(item: Item, events: Sequence[Any], now: float) -> list[str]:
-    """``events``: those about this object; ``now``: seconds since the epoch."""
+def describe(item: Item, events: Sequence[Any], now: float, ledger: Any = None) -> list[str]:
+    """``events``: those about this object; ``now``: seconds since the epoch; ``ledger``: a node's CapacityLedger."""
     body = {kinds.PODS.resource: _pod, kinds.NODES.resource: _node}.get(item.kind.resource, _other)
     lines = [*_head(item), *body(item, now)]
+    if ledger is not None:
+        lines += _claimed(ledger)
     if item.kind in (kinds.PODS, kinds.NODES, kinds.NAMESPACES):
         lines += _events(events, now)
     return lines
@@ -90,6 +92,26 @@ def _node(item: Item, now: float) -> list[str]:
         _line("Runtime", info.container_runtime_version or NONE),
         _line("Kubelet", info.kubelet_version or NONE),
     ]
+    return lines
+
+
+def _claimed(ledger: Any) -> list[str]:
+    """What the tenant partitions have claimed of a node: nobody can bind more than what is left of it."""
+    claimed = capacity.claimed(ledger)
+    rows = [
+        (name, capacity.amount(name, claimed.get(name, 0)), capacity.amount(name, ledger.allocatable.get(name, 0)))
+        for name in sorted({*claimed, *ledger.allocatable})
+    ]
+    lines = _table("Claimed", ("Name", "Claimed", "Allocatable"), rows)
+    holders = [(one.tenant_partition, str(one.pods), capacity.amounts(one.requests)) for one in ledger.claimed]
+    if holders:
+        lines += _table("Claimed by", ("Partition", "Pods", "Requests"), holders)
+    if ledger.promises:
+        promised = [
+            (one.pod_uid, one.tenant_partition, capacity.amounts(one.requests), str(len(one.waits_for)))
+            for one in ledger.promises
+        ]
+        lines += _table("Promised", ("Pod UID", "Partition", "Requests", "Waits for"), promised)
     return lines
 
 

@@ -19,7 +19,13 @@ if not CONTEXT:
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(240)]
 
 PARTITIONS = ("tp-1", "tp-2", "rp-1", "rp-2")
-SERVICES = {*PARTITIONS, *(f"etcd-{name}" for name in PARTITIONS), "scheduler-tp-1", "scheduler-tp-2", "hollow"}
+SERVICES = {
+    *PARTITIONS,
+    *(f"etcd-{name}" for name in PARTITIONS),
+    *(f"scheduler-{name}" for name in PARTITIONS if name.startswith("tp")),
+    *(f"controller-{name}" for name in PARTITIONS if name.startswith("rp")),
+    "hollow",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def test_two_tenants(cluster: Cluster, step: Any) -> None:
     step(cluster)
 
 
-@pytest.mark.parametrize("service", ["scheduler-tp-2", "tp-2", "rp-1", "hollow"])
+@pytest.mark.parametrize("service", ["scheduler-tp-2", "controller-rp-1", "tp-2", "rp-1", "hollow"])
 def test_a_crashed_process_is_restarted_and_the_cluster_goes_on(cluster: Cluster, service: str) -> None:
     before = containers.inspect()[service]["RestartCount"]
     containers.crash(service)

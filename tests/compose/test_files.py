@@ -11,6 +11,7 @@ import yaml
 
 from services.base import config
 from services.cli import context
+from services.controllers.config import ControllersConfig
 from services.kubelet.config import KubeletConfig
 from services.resource_partition.config import Config as ResourcePartitionConfig
 from services.scheduler.config import SchedulerConfig
@@ -21,6 +22,7 @@ SHAPES = {
     "services.tenant_partition": TenantPartitionConfig,
     "services.resource_partition": ResourcePartitionConfig,
     "services.scheduler": SchedulerConfig,
+    "services.controllers": ControllersConfig,
     "services.kubelet": KubeletConfig,
 }
 
@@ -44,7 +46,7 @@ def _configurations(services: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def test_every_process_understands_its_configuration(services: dict[str, dict[str, Any]]) -> None:
     configurations = _configurations(services)
-    assert len(configurations) == 7
+    assert len(configurations) == 9
     assert configurations["hollow"].problems() == []
     for name, loaded in configurations.items():
         if name != "hollow":

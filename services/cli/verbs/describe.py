@@ -39,12 +39,25 @@ async def describe(cluster: Cluster, request: Request, streams: Streams) -> int:
             events = await _events(cluster, item) if request.events else []
             if printed:
                 streams.out("\n")
-            for line in text_of(item, events, SystemClock().time()):
+            ledger = await _ledger(cluster, item)
+            for line in text_of(item, events, SystemClock().time(), ledger):
                 streams.out(line)
             printed += 1
     if not printed and not failures:
         streams.note("No resources found")
     return streams.fail(failures, partial=printed > 0)
+
+
+async def _ledger(cluster: Cluster, item: Item) -> Any:
+    """The capacity ledger of a node; None for everything else, and where there is none."""
+    if item.kind is not kinds.NODES:
+        return None
+    try:
+        return await cluster.clients(item.partition).capacity_ledgers.get(item.metadata.name)
+    except StatusError as failure:
+        if is_unreachable(failure) or failure.reason == "NotFound":
+            return None
+        raise
 
 
 async def _events(cluster: Cluster, item: Item) -> list[Any]:

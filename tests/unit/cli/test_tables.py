@@ -137,12 +137,3 @@ status: {disruptionsAllowed: 2}
     ):
         _, row = output.item_table([Item(found.kind, found.object, TP)], View(now=NOW))
         assert " ".join(row.split()) == cells
-
-
-def test_a_ledgers_row_sums_the_tenant_partitions() -> None:
-    ledger = kinds.CAPACITY_LEDGERS.message()
-    ledger.metadata.name = "n1"
-    ledger.claimed.add(tenant_partition="tp-1", pods=2).requests.update({"cpu": 300})
-    ledger.claimed.add(tenant_partition="tp-2", pods=1).requests.update({"cpu": 200})
-    _, row = output.item_table([Item(kinds.CAPACITY_LEDGERS, ledger, TP)], View(now=NOW))
-    assert " ".join(row.split()) == "n1 3 0 cpu=500 <unknown>"
