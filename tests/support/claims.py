@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
+
 from services.api.kinds import CAPACITY_CLAIMS, PODS
 from services.api.pb.ursa.core.v1 import pod_pb2, pod_service_pb2
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodRevocation, RevocationOutcome
@@ -78,11 +80,18 @@ class RevokingPartition(FakePartition):
 
 
 class ClaimedPartition(FakePartition):
-    """A resource partition with BatchRelease; ``releases`` are those that ended a claim."""
+    """A resource partition with BatchRelease; ``releases`` are those that ended a claim. ``withhold`` as above."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.releases: list[ClaimRelease] = []
+        self._withheld: set[str] = set()
+
+    def withhold(self, uid: str) -> None:
+        self._withheld.add(uid)
+
+    def answer(self, uid: str) -> None:
+        self._withheld.discard(uid)
 
     @property
     def claims(self) -> set[str]:
@@ -108,6 +117,8 @@ class ClaimedPartition(FakePartition):
         return response.SerializeToString()
 
     def _release(self, release: ClaimRelease) -> None:
+        if release.pod_uid in self._withheld:
+            raise status.unavailable("the store does not answer")
         held = self.get(CAPACITY_CLAIMS, release.pod_uid)
         if held is None:
             return
@@ -117,6 +128,6 @@ class ClaimedPartition(FakePartition):
             else release.fact == ClaimRelease.BOUND_ELSEWHERE and held.spec.node_name == release.node_name
         )
         if stays or release.fact == ClaimRelease.FACT_UNSPECIFIED:
-            raise status.conflict(CAPACITY_CLAIMS.resource, release.pod_uid, "the claim stays")
+            raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, "ClaimStays", "the claim stays")
         self.remove(CAPACITY_CLAIMS, release.pod_uid)
         self.releases.append(release)

@@ -130,6 +130,6 @@ def _bound(claim: Claim, outcome: RevocationOutcome, resource_partition: str) ->
     elsewhere = outcome.resource_partition != resource_partition
     if not elsewhere and outcome.node_name == claim.node:
         return Stay.BOUND_HERE
-    # Same-named nodes of two partitions are two nodes: named so that the other one is never taken for ours.
-    node = f"{outcome.resource_partition}/{outcome.node_name}" if elsewhere else outcome.node_name
+    # Same-named nodes of two partitions are two nodes: another partition's is not named, or it would be taken for ours.
+    node = "" if elsewhere else outcome.node_name
     return ClaimRelease(pod_uid=claim.uid, fact=ClaimRelease.BOUND_ELSEWHERE, node_name=node)

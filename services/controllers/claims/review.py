@@ -20,6 +20,7 @@ from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor, first_of
+from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.controllers.claims import metrics
 from services.controllers.claims.book import Cause, ClaimBook, Question
@@ -145,21 +146,28 @@ class TenantReview:
 
     async def _release(self, releasing: Sequence[tuple[Question, ClaimRelease]]) -> None:
         """Tell the resource partition, however long it is out of reach: a fact stays one."""
+        outcomes = await self._send([release for _, release in releasing])
+        now = self._clock.monotonic()
+        released: list[tuple[Question, ClaimRelease]] = []
+        for (question, release), outcome in zip(releasing, outcomes, strict=True):
+            if outcome.status is not None and _may_succeed(outcome.status):
+                self._book.unanswered(question, now)
+                continue
+            # Released, or refused for good (a later claim of the pod is there): reviewed again if it stays.
+            self._book.answered(question.claim.uid, now)
+            if outcome.status is None:
+                released.append((question, release))
+        self._count(released, now)
+
+    async def _send(self, releases: Sequence[ClaimRelease]) -> Sequence[Outcome]:
         backoff = Backoff(self._rand, initial_s=0.05, maximum_s=self._config.backoff_max_s)
-        releases = [release for _, release in releasing]
         while True:
             try:
                 answer = await self._claims.batch_release(releases, timeout_s=self._config.call_timeout_s)
-                outcomes = _complete(answer, len(releases))
-                break
+                return _complete(answer, len(releases))
             except StatusError as failure:
                 _log.info("claims are not released yet", extra={"claims": len(releases), "cause": failure.message})
             await self._clock.sleep(backoff.next())
-        now = self._clock.monotonic()
-        released = [pair for pair, outcome in zip(releasing, outcomes, strict=True) if outcome.status is None]
-        for question, _ in releasing:
-            self._book.answered(question.claim.uid, now)
-        self._count(released, now)
 
     def _count(self, released: Sequence[tuple[Question, ClaimRelease]], now: float) -> None:
         for fact, count in Counter(release.fact for _, release in released).items():
@@ -174,6 +182,11 @@ class TenantReview:
                 "released claims that no claimant came back for",
                 extra={"tenant_partition": self._partition, "claims": len(leaks), "first": leaks[0].claim.uid},
             )
+
+
+def _may_succeed(error: StatusError) -> bool:
+    """The same release may be taken later: nobody could say, or the claim moved meanwhile."""
+    return is_retryable(error) or error.code is grpc.StatusCode.ABORTED
 
 
 def _complete(outcomes: Sequence[T], wanted: int) -> Sequence[T]:

@@ -239,6 +239,23 @@ async def test_a_resource_partition_that_does_not_take_releases_gets_them_later(
         await made.until(lambda: not made.resource.claims, seconds=11)
 
 
+async def test_one_release_that_nobody_can_answer_holds_up_no_other() -> None:
+    async with world() as made:
+        await made.started()
+        stuck, free = made.claimed("stuck", bound=True), made.claimed("free", bound=True)
+        made.resource.withhold(stuck.metadata.uid)
+        await made.clock.advance(1)
+        for one in (stuck, free):
+            made.tenants["tp-1"].remove(PODS, one.metadata.name, "acme", "default")
+        await made.until(lambda: made.resource.claims == {stuck.metadata.uid}, seconds=0.1)
+        late = made.claimed("late", bound=True)
+        await made.clock.advance(1)
+        made.tenants["tp-1"].remove(PODS, "late", "acme", "default")
+        await made.until(lambda: late.metadata.uid not in made.resource.claims, seconds=0.1)
+        made.resource.answer(stuck.metadata.uid)
+        await made.until(lambda: not made.resource.claims, seconds=6)
+
+
 async def test_many_ends_at_once_go_in_batches() -> None:
     async with world() as made:
         await made.started()

@@ -65,7 +65,7 @@ def test_the_question_names_the_epoch_that_must_not_bind() -> None:
         # The same name in another partition is another node.
         (
             outcome(RevocationOutcome.BOUND, node="node-1", partition="rp-2"),
-            ClaimRelease(pod_uid="u1", fact=ClaimRelease.BOUND_ELSEWHERE, node_name="rp-2/node-1"),
+            ClaimRelease(pod_uid="u1", fact=ClaimRelease.BOUND_ELSEWHERE, node_name=""),
         ),
         (
             outcome(RevocationOutcome.REVOKED, epoch=4),
