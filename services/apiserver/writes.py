@@ -44,6 +44,12 @@ class Makers:
     def now_s(self) -> int:
         return int(self.clock.time())
 
+    def begin(self, metadata: Any) -> None:
+        """Give a new object that the server itself makes what every object has: UID, generation, time."""
+        metadata.uid = self.new_uid()
+        metadata.generation = 1
+        metadata.creation_timestamp.seconds = self.now_s()
+
 
 class Updating:
     """The transition of an update: remembers the object that it made, for the answer."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from services.api.kinds import (
+    CAPACITY_CLAIMS,
+    CAPACITY_LEDGERS,
     LEASES,
     NAMESPACES,
+    NODES,
     RESOURCE_PARTITION,
     TENANT_PARTITIONS,
     Kind,
@@ -28,7 +32,11 @@ from services.base.ids import IdMaker, random_uid
 from services.base.rand import Rand
 from services.controllers.garbage import GarbageCollector
 from services.controllers.lifecycle import LifecycleController
+from services.resource_partition.claimdesks import ClaimDesks
+from services.resource_partition.claims import CapacityClaimsServicer
 from services.resource_partition.config import Config
+from services.resource_partition.ledgerednodes import LedgeredNodes
+from services.resource_partition.ledgerfill import LedgerFill
 from services.resource_partition.machines import (
     NODE_LEASE_NAMESPACE,
     NodeLeases,
@@ -53,6 +61,12 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     resources = open_resources(
         RESOURCE_PARTITION, stores, uncached=config.watch_cache.off, new_lease=backend.new_lease, clock=clock
     )
+    makers = Makers(clock, rand, new_uid)
+    nodes, ledgers = resources[NODES.resource], resources[CAPACITY_LEDGERS.resource].store
+    ledgered = LedgeredNodes(nodes.store, ledgers, backend, makers.begin)
+    resources[NODES.resource] = replace(nodes, store=ledgered)
+    desks = ClaimDesks(resources[CAPACITY_CLAIMS.resource].store, ledgers, backend, makers.begin)
+    claims = CapacityClaimsServicer(desks)
     admission: list[Admission] = [
         NamespaceLifecycle(resources[NAMESPACES.resource].store, IMMORTAL),
         NodeLeases(resources[LEASES.resource]),
@@ -67,21 +81,32 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
             gate=OneTenant(),
             admission=tuple(admission),
             tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
-            makers=Makers(clock, rand, new_uid),
+            makers=makers,
             overload=config.overload,
         ),
     )
     server = Server(config.listen, tls=config.tls)
-    api.register(server)
+    api.register(
+        server,
+        {
+            CAPACITY_CLAIMS.resource: {
+                "BatchClaim": api.unary(CAPACITY_CLAIMS, "BATCHCLAIM", claims.batch_claim),
+                "BatchRelease": api.unary(CAPACITY_CLAIMS, "BATCHRELEASE", claims.batch_release),
+            }
+        },
+    )
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
+    fill = LedgerFill(ledgered, ledgers, clock, rand)
     work["bootstrap"] = bootstrap.run
+    work["claims"] = desks.run
+    work["ledgers"] = fill.run
     work["lifecycle"] = LifecycleController(PartitionContent(api), clock, rand).run
     work["garbage"] = GarbageCollector(PartitionOwnership(api, clock), clock, rand).run
     return Host(
         api=api,
         server=server,
         metrics_listen=config.telemetry.metrics_listen,
-        checks=lambda: {"store": backend.ready, **api.ready, "bootstrap": bootstrap.done},
+        checks=lambda: {"store": backend.ready, **api.ready, "bootstrap": bootstrap.done, "ledgers": fill.done},
         work=work,
         clock=clock,
     )

@@ -1,0 +1,213 @@
+"""What one node's ledger makes of the claims and releases that wait for it: one transaction, and an answer to each.
+
+Pure. Answers that no write stands for (refusals, claims that are there already) rest on what was read and are to be
+confirmed, since it came from a cache: ``Answer.proof`` says how.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from services.api import keys, wire
+from services.api.kinds import CAPACITY_CLAIMS
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome, ClaimRelease
+from services.placement import ledger as rules
+from services.placement.ledger import Ledger
+from services.resource_partition.ledgers import Begin, StoredLedger
+from services.rpc.status import StatusError
+from services.storage.interface import Lane, Write
+
+CLAIMS_PREFIX = keys.prefix(CAPACITY_CLAIMS)
+
+# Of the values of one transaction; what is over it goes in the next one. etcd takes 1.5 MiB, and keys count thrice.
+BYTES_MAX = 256 << 10
+
+_CODES = {
+    rules.NODE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    rules.NODE_CHANGED: grpc.StatusCode.ABORTED,
+    rules.EPOCH_PASSED: grpc.StatusCode.ABORTED,
+    rules.HELD_ELSEWHERE: grpc.StatusCode.ALREADY_EXISTS,
+}
+
+
+class Proof(enum.Enum):
+    """What an answer needs before it is given."""
+
+    WRITTEN = "the transaction that holds it"
+    AT_LEDGER = "the pod's claim as of the ledger's revision or later"
+    LIVE = "the pod's claim read from the store"
+    LEDGER = "the ledger alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A pod's claim and the revision of its last write; ``claim`` None: the pod has none (since ``revision``)."""
+
+    claim: CapacityClaim | None = None
+    revision: int = 0
+
+    def agrees(self, other: Known) -> bool:
+        """The same state of the pod's claim."""
+        if self.claim is None or other.claim is None:
+            return self.claim is other.claim
+        return self.revision == other.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``given``: a ``ClaimOutcome`` of a claim; of a release None (the claim has ended) or the ``StatusError``.
+
+    ``seen``: what was supposed of the pod's claim.
+    """
+
+    given: Any
+    proof: Proof
+    seen: Known
+
+
+@dataclass(slots=True)
+class Plan:
+    """``writes``: the ledger's first; empty: nothing changes. ``taken``: how many items are in it."""
+
+    after: Ledger | None
+    answers: list[Answer] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    changed: dict[str, CapacityClaim | None] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> int:
+        return len(self.answers)
+
+
+Lookup = Callable[[str], Known]
+Item = CapacityClaim | ClaimRelease
+
+
+def claim_key(pod_uid: str) -> str:
+    return CLAIMS_PREFIX + pod_uid
+
+
+def plan(stored: StoredLedger, items: Sequence[Item], lookup: Lookup, begin: Begin, *, writes_max: int) -> Plan:
+    """Decide on ``items`` in order, as many as one transaction holds (at least one). ``lookup``: claims as known."""
+    return _Planner(stored, lookup, begin).run(items, writes_max)
+
+
+class _Planner:
+    def __init__(self, stored: StoredLedger, lookup: Lookup, begin: Begin) -> None:
+        self._stored = stored
+        self._lookup = lookup
+        self._begin = begin
+        self._plan = Plan(stored.ledger)
+        self._values: dict[str, tuple[bytes | None, int]] = {}
+        self._size_bytes = 0
+
+    def run(self, items: Sequence[Item], writes_max: int) -> Plan:
+        plan = self._plan
+        for item in items:
+            if plan.answers and (len(self._values) + 2 > writes_max or self._size_bytes > BYTES_MAX):
+                break
+            answer = self._claim(item) if isinstance(item, CapacityClaim) else self._release(item)
+            plan.answers.append(answer)
+        writes = [
+            Write(claim_key(uid), value, revision, Lane.SYSTEM)
+            for uid, (value, revision) in self._values.items()
+            if value is not None or revision
+        ]
+        if writes or plan.after is not self._stored.ledger:
+            # The ledger with every move, changed or not: a claim is never newer than the ledger of its node.
+            own = self._stored.write(plan.after, self._begin, Lane.SYSTEM)
+            plan.writes = writes if own is None else [own, *writes]
+        return plan
+
+    def _known(self, uid: str) -> Known:
+        changed = self._plan.changed
+        if uid in changed:
+            return Known(changed[uid], self._values[uid][1])
+        return self._lookup(uid)
+
+    def _recorded(self, uid: str) -> CapacityClaim | None:
+        return self._known(uid).claim
+
+    def _claim(self, wanted: CapacityClaim) -> Answer:
+        uid = wanted.metadata.name
+        known = self._known(uid)
+        decision = rules.claim(
+            self._plan.after, wanted, lambda pod_uid: known.claim if pod_uid == uid else self._recorded(pod_uid)
+        )
+        outcome = ClaimOutcome(
+            pod_uid=uid,
+            state=decision.state.value,  # type: ignore[arg-type]
+            node_name=decision.node_name,
+            bind_epoch=decision.bind_epoch,
+        )
+        if decision.state is rules.State.REFUSED:
+            outcome.status.CopyFrom(_refusal(wanted, decision).to_status())
+        else:
+            self._plan.after = decision.ledger
+        if decision.record is not None:
+            self._put(uid, decision.record, known)
+            return Answer(outcome, Proof.WRITTEN, known)
+        if uid in self._plan.changed:
+            return Answer(outcome, Proof.WRITTEN, known)
+        if decision.reason in (rules.HELD_ELSEWHERE, rules.EPOCH_PASSED):
+            return Answer(outcome, Proof.LIVE, known)
+        if decision.reason == rules.NODE_NOT_FOUND and self._stored.ledger is None:
+            return Answer(outcome, Proof.LEDGER, known)
+        return Answer(outcome, Proof.AT_LEDGER, known)
+
+    def _release(self, wanted: ClaimRelease) -> Answer:
+        uid = wanted.pod_uid
+        known = self._known(uid)
+        if known.claim is None:
+            return Answer(None, Proof.WRITTEN if uid in self._plan.changed else Proof.LIVE, known)
+        spec = known.claim.spec
+        if spec.node_name != self._stored.name:
+            moved = StatusError(grpc.StatusCode.ABORTED, "Conflict", f"the claim is on node {spec.node_name} by now")
+            return Answer(moved, Proof.LIVE, known)
+        if not rules.ends(known.claim, wanted):
+            stays = StatusError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "ClaimStays",
+                f"the claim on node {spec.node_name} with bind epoch {spec.bind_epoch} does not end by that fact",
+                metadata={"nodeName": spec.node_name, "bindEpoch": str(spec.bind_epoch)},
+            )
+            return Answer(stays, Proof.WRITTEN if uid in self._plan.changed else Proof.LIVE, known)
+        if self._plan.after is not None:
+            self._plan.after = rules.release(self._plan.after, known.claim)
+        self._note(uid, None, None, known)
+        return Answer(None, Proof.WRITTEN, known)
+
+    def _put(self, uid: str, record: CapacityClaim, known: Known) -> None:
+        if known.claim is not None:
+            record.metadata.CopyFrom(known.claim.metadata)
+            record.metadata.generation += 1
+        else:
+            self._begin(record.metadata)
+        value = wire.canonical(record)
+        self._size_bytes += len(value)
+        self._note(uid, record, value, known)
+
+    def _note(self, uid: str, record: CapacityClaim | None, value: bytes | None, known: Known) -> None:
+        expected = known.revision if known.claim is not None else 0
+        if uid in self._values:
+            expected = self._values[uid][1]  # what the store holds, whatever this plan made of it before
+        self._plan.changed[uid] = record
+        self._values[uid] = value, expected
+
+
+def _refusal(wanted: CapacityClaim, decision: rules.Decision) -> StatusError:
+    return StatusError(
+        _CODES.get(decision.reason, grpc.StatusCode.FAILED_PRECONDITION),
+        decision.reason,
+        decision.message,
+        metadata={
+            "podUID": wanted.metadata.name,
+            "nodeName": decision.node_name,
+            "bindEpoch": str(decision.bind_epoch),
+        },
+    )

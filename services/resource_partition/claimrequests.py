@@ -1,0 +1,108 @@
+"""What may be asked of the ledgers: whether a claim or a release makes sense in itself. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from services.api import names
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
+from services.api.quantities import INT64_MAX
+from services.placement.pods import WILDCARD_IP
+from services.placement.resources import PODS
+from services.rpc.status import Violation
+
+RESOURCES_MAX = 128
+PORTS_MAX = 1024
+REPLACES_MAX = 1024
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+_UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
+_UID_RULE = "must be a pod's UID: at most 253 alphanumeric characters, '-', '_' or '.'"
+_TEXTS = (
+    ("tenant_partition", "tenantPartition"),
+    ("tenant", "tenant"),
+    ("namespace", "namespace"),
+    ("pod_name", "podName"),
+)
+
+
+def complete(claim: CapacityClaim) -> None:
+    """Fill in what Kubernetes means by leaving it out: a port's protocol and address."""
+    for port in claim.spec.host_ports:
+        port.protocol = port.protocol or "TCP"
+        port.host_ip = port.host_ip or WILDCARD_IP
+
+
+def claim_faults(claim: CapacityClaim, path: str) -> list[Violation]:
+    """``path``: of the claim in its request ("claims[3]"). Empty: nothing is wrong."""
+    found: list[Violation] = []
+    spec = claim.spec
+    if not _UID.fullmatch(claim.metadata.name):
+        found.append(Violation(f"{path}.metadata.name", _UID_RULE))
+    found += [Violation(f"{path}.spec.nodeName", fault) for fault in names.dns_subdomain(spec.node_name)]
+    for field, shown in _TEXTS:
+        if not getattr(spec, field):
+            found.append(Violation(f"{path}.spec.{shown}", "Required value"))
+    if spec.bind_epoch < 0:
+        found.append(Violation(f"{path}.spec.bindEpoch", "must not be negative"))
+    found += _request_faults(spec, path)
+    if spec.host_ports:
+        found += _port_faults(spec, path)
+    if spec.replaces:
+        found += _replaces_faults(claim, path)
+    return found
+
+
+def _request_faults(spec: Any, path: str) -> list[Violation]:
+    found = []
+    if len(spec.requests) > RESOURCES_MAX:
+        found.append(Violation(f"{path}.spec.requests", f"more than {RESOURCES_MAX} resources"))
+    for resource, amount in spec.requests.items():
+        if resource == PODS or not resource:
+            why = "every claim counts one pod" if resource else "a resource has a name"
+            found.append(Violation(f"{path}.spec.requests[{resource}]", why))
+        elif not 0 <= amount <= INT64_MAX // 2:
+            found.append(Violation(f"{path}.spec.requests[{resource}]", f"must be from 0 to {INT64_MAX // 2}"))
+    return found
+
+
+def _port_faults(spec: Any, path: str) -> list[Violation]:
+    found = []
+    if len(spec.host_ports) > PORTS_MAX:
+        found.append(Violation(f"{path}.spec.hostPorts", f"more than {PORTS_MAX} ports"))
+    for index, port in enumerate(spec.host_ports):
+        if not 0 < port.host_port < 65536:
+            found.append(Violation(f"{path}.spec.hostPorts[{index}].hostPort", "must be from 1 to 65535"))
+        if port.protocol not in PROTOCOLS:
+            found.append(Violation(f"{path}.spec.hostPorts[{index}].protocol", f"must be one of {PROTOCOLS}"))
+    return found
+
+
+def _replaces_faults(claim: CapacityClaim, path: str) -> list[Violation]:
+    found = []
+    if len(claim.spec.replaces) > REPLACES_MAX:
+        found.append(Violation(f"{path}.spec.replaces", f"more than {REPLACES_MAX} pods"))
+    for index, uid in enumerate(claim.spec.replaces):
+        if not _UID.fullmatch(uid):
+            found.append(Violation(f"{path}.spec.replaces[{index}]", _UID_RULE))
+        elif uid == claim.metadata.name:
+            found.append(Violation(f"{path}.spec.replaces[{index}]", "a pod does not replace itself"))
+    return found
+
+
+def release_faults(release: ClaimRelease, path: str) -> list[Violation]:
+    """As ``claim_faults``."""
+    found: list[Violation] = []
+    if not _UID.fullmatch(release.pod_uid):
+        found.append(Violation(f"{path}.podUID", _UID_RULE))
+    if release.fact not in _FACTS:
+        found.append(Violation(f"{path}.fact", "must be ABSENT, TERMINAL, BOUND_ELSEWHERE or REVOKED"))
+    if release.bind_epoch < 0:
+        found.append(Violation(f"{path}.bindEpoch", "must not be negative"))
+    if release.node_name and "/" in release.node_name:
+        found.append(Violation(f"{path}.nodeName", "may not contain '/'"))
+    return found
+
+
+_FACTS = (ClaimRelease.ABSENT, ClaimRelease.TERMINAL, ClaimRelease.BOUND_ELSEWHERE, ClaimRelease.REVOKED)
