@@ -28,6 +28,7 @@ from services.scheduler.loop import SchedulerLoop
 from services.scheduler.releaser import ClaimApi
 from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
 from services.scheduler.state import SchedulerState, new_queue
+from services.scheduler.tenancy import NAMESPACE_ACCESSORS, SeenNamespace, read_namespace
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ class Scheduler:
             accessors=PLACED_ACCESSORS,
             on_batch=self.loop.pods_changed,
         )
+        self.namespaces: Informer[SeenNamespace] = Informer(
+            tenant.mux,
+            kinds.NAMESPACES,
+            tenant="*",
+            decode=read_namespace,
+            accessors=NAMESPACE_ACCESSORS,
+            on_batch=self.loop.namespaces_changed,
+        )
         self.nodes: UnionInformer[Node] = UnionInformer(
             kinds.NODES, on_batch=self.loop.nodes_changed, on_state=self._partition_state
         )
@@ -112,9 +121,10 @@ class Scheduler:
             tasks.start(self._tenant.run(), name="tenant-partition")
             tasks.start(self._directory.run(), name="resource-partitions")
             partitions = self._directory.follow(self._tenant.mux)
-            self.pods.start()
-            await partitions.synced.wait()
-            await self.pods.synced.wait()
+            for informer in (self.namespaces, self.pods):
+                informer.start()
+            for informer in (partitions, self.namespaces, self.pods):
+                await informer.synced.wait()
             await self._wait_for_nodes()
             gc.collect()
             # What is known now lives long: hundreds of thousands of objects that no collection need look at again.

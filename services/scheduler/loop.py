@@ -29,6 +29,7 @@ from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
 from services.scheduler.seen import SeenPod
 from services.scheduler.state import Decision, Refusal, SchedulerState
+from services.scheduler.tenancy import SeenNamespace
 
 TICK_S = 0.2
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -84,6 +85,11 @@ class SchedulerLoop:
     def nodes_changed(self, changes: Sequence[Change[Node]]) -> None:
         """A batch of one resource partition's nodes."""
         self._state.nodes_changed(changes, self._clock.monotonic())
+        self._wake_if_needed()
+
+    def namespaces_changed(self, changes: Sequence[Change[SeenNamespace]]) -> None:
+        """A batch of the namespaces' watch."""
+        self._state.namespaces_changed(changes, self._clock.monotonic())
         self._wake_if_needed()
 
     def ledgers_changed(self, changes: Sequence[Change[SeenLedger]]) -> None:

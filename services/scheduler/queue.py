@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from services.scheduler.core.plugin import Cluster
+from services.scheduler.core.plugin import Cluster, PodChange
 from services.scheduler.core.pods import PodInfo
-
-# What can help a pod for which there was no node to refuse it.
-ANY_NODE = Cluster.NODE_ADDED | Cluster.NODE_USABLE
+from services.scheduler.waiting import WAVE_FIRST, Group, Hint, WaitingRoom, Wave
 
 
 class Place(enum.Enum):
@@ -39,6 +37,7 @@ class Entry:
     # When the pod may be tried again (BACKOFF), or was put aside (UNSCHEDULABLE).
     at: float = 0.0
     refused_by: frozenset[str] = frozenset()
+    wave: Wave | None = None
 
 
 class SchedulingQueue:
@@ -51,8 +50,8 @@ class SchedulingQueue:
         backoff_initial_s: float = 1.0,
         backoff_max_s: float = 10.0,
         unschedulable_retry_s: float = 60.0,
+        hint: Hint | None = None,
     ) -> None:
-        self._helped_by = helped_by
         self._backoff_initial_s = backoff_initial_s
         self._backoff_max_s = backoff_max_s
         self._unschedulable_retry_s = unschedulable_retry_s
@@ -61,9 +60,8 @@ class SchedulingQueue:
         # Heaps may hold entries that have moved on; an entry counts only where its ``place`` says.
         self._active: list[tuple[int, int, str]] = []
         self._backoff: list[tuple[float, int, str]] = []
-        # In the order in which they were put aside; and by the filters that refused them, which decide who is woken.
-        self._unschedulable: dict[str, Entry] = {}
-        self._refused_by: dict[frozenset[str], dict[str, Entry]] = {}
+        self._waiting = WaitingRoom(lambda name: helped_by.get(name, Cluster.NOTHING), hint)
+        self._waves: dict[int, Wave] = {}
 
     def size(self, place: Place) -> int:
         return self._sizes[place]
@@ -103,7 +101,7 @@ class SchedulingQueue:
         entry = self._entries.pop(uid, None)
         if entry is not None:
             self._sizes[entry.place] -= 1
-            self._forget_unschedulable(entry)
+            self._leave(entry, None)
 
     def take(self, limit: int) -> list[Entry]:
         """The next pods to try, at most ``limit``, best first; each is TAKEN until its outcome is told."""
@@ -138,13 +136,23 @@ class SchedulingQueue:
         if entry is not None and entry.place is Place.BACKOFF:
             self._activate(entry)
 
-    def happened(self, changes: Cluster, now: float) -> None:
-        """Wake the pods that ``changes`` can help, each not before its backoff is over."""
-        if not changes:
+    def happened(self, changes: Cluster, now: float, pods: Collection[PodChange] = ()) -> None:
+        """Wake the pods that ``changes``, or the coming and going of other ``pods``, can help: each class by waves, and
+        each pod not before its backoff is over."""
+        if not len(self._waiting) or not (changes or pods):
             return
-        helped = [group for refused_by, group in self._refused_by.items() if self._helps(changes, refused_by)]
-        for entry in [entry for group in helped for entry in group.values()]:
-            self._wake(entry, now)
+        for group in self._waiting.helped(changes, pods):
+            self._wake_group(group, now)
+
+    def planned(self, now: float) -> None:
+        """The pods that were taken have been judged: go on with the waves in which each found a node."""
+        for key, wave in list(self._waves.items()):
+            if wave.left:
+                continue
+            del self._waves[key]
+            if not wave.refused:
+                for group in self._waiting.of(wave.kind):
+                    self._wake_group(group, now, 2 * wave.size)
 
     def tick(self, now: float) -> None:
         """Time has passed: backoffs end, and who has waited long is tried again."""
@@ -153,19 +161,26 @@ class SchedulingQueue:
             entry = self._entries.get(uid)
             if entry is not None and entry.place is Place.BACKOFF and entry.at == at:
                 self._activate(entry)
-        # In the order in which they were put aside, so the first that is not due ends the search.
-        due: list[Entry] = []
-        for entry in self._unschedulable.values():
-            if entry.at + self._unschedulable_retry_s > now:
-                break
-            due.append(entry)
-        for entry in due:
-            self._wake(entry, now)
+        for group in self._waiting.due(now, self._unschedulable_retry_s):
+            self._wake_group(group, now)
 
-    def _helps(self, changes: Cluster, refused_by: frozenset[str]) -> bool:
-        if not refused_by:
-            return bool(changes & ANY_NODE)
-        return any(changes & self._helped_by[name] for name in refused_by)
+    def _wake_group(self, group: Group, now: float, size: int = WAVE_FIRST) -> None:
+        key = id(group.kind)
+        known = self._waves.get(key)
+        if known is not None and known.left:
+            # Those that are awake already will find out for the others.
+            return
+        wave = self._waves[key] = Wave(group.kind, size)
+        ready = 0
+        while ready < size and wave.left < 2 * size:
+            entry = group.first()
+            if entry is None:
+                break
+            assert isinstance(entry, Entry)
+            self._wake(entry, now)
+            entry.wave = wave
+            wave.left += 1
+            ready += entry.place is Place.ACTIVE
 
     def _pause_s(self, entry: Entry) -> float:
         return min(self._backoff_max_s, self._backoff_initial_s * 2.0 ** min(entry.attempts - 1, 30))
@@ -187,23 +202,26 @@ class SchedulingQueue:
         heapq.heappush(self._active, (*_order(entry.pod), entry.pod.uid))
 
     def _move(self, entry: Entry, place: Place) -> None:
-        uid = entry.pod.uid
         self._sizes[entry.place] -= 1
         self._sizes[place] += 1
-        self._forget_unschedulable(entry)
+        self._leave(entry, place)
         entry.place = place
         if place is Place.UNSCHEDULABLE:
-            self._unschedulable[uid] = entry
-            self._refused_by.setdefault(entry.refused_by, {})[uid] = entry
+            self._waiting.add(entry, entry.at)
 
-    def _forget_unschedulable(self, entry: Entry) -> None:
-        uid = entry.pod.uid
-        if self._unschedulable.pop(uid, None) is None:
+    def _leave(self, entry: Entry, to: Place | None) -> None:
+        """The entry leaves its place (``to`` None: the queue)."""
+        if entry.place is Place.UNSCHEDULABLE:
+            self._waiting.remove(entry)
+        wave = entry.wave
+        if wave is None or to is Place.ACTIVE or (to is Place.BACKOFF and entry.place is not Place.TAKEN):
             return
-        group = self._refused_by[entry.refused_by]
-        del group[uid]
-        if not group:
-            del self._refused_by[entry.refused_by]
+        if entry.place is Place.TAKEN:
+            wave.refused |= to is Place.UNSCHEDULABLE
+        else:
+            wave.left -= 1
+        if to is not Place.TAKEN:
+            entry.wave = None
 
 
 def _order(pod: PodInfo) -> tuple[int, int]:

@@ -25,11 +25,13 @@ from services.scheduler.core import (
     plan,
 )
 from services.scheduler.core.claimed import ClaimedRoom
+from services.scheduler.core.feasibility import helps
 from services.scheduler.core.plan import ViewCache
-from services.scheduler.core.plugin import Cluster
+from services.scheduler.core.plugin import Cluster, PodChange
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, SchedulingQueue
 from services.scheduler.seen import SeenPod
+from services.scheduler.tenancy import SeenNamespace
 
 # A pod that lost this many races is planned again after a pause like any other.
 RACES_MAX = 8
@@ -69,6 +71,8 @@ class SchedulerState:
         self._attempts: dict[str, Attempt] = {}
         self.contention = Contention()
         self._room = ClaimedRoom()
+        # Pods that came and went, by class, until the queue is told.
+        self._news: dict[tuple[int, Cluster], PodChange] = {}
         # Attempts that hold a promise, by node; and those that lost their pod meanwhile.
         self._promised: dict[NodeId, dict[str, Attempt]] = {}
         self._dropped: list[Attempt] = []
@@ -79,21 +83,20 @@ class SchedulerState:
 
     def pods_changed(self, changes: Sequence[Change[SeenPod]], now: float) -> list[SeenPod]:
         """Take note of pods; returns those that are newly gated and do not say so yet."""
-        happened = Cluster.NOTHING
         gated: list[SeenPod] = []
         for change in changes:
             if change.new is None:
                 assert change.old is not None
-                happened |= self._gone(change.old.uid)
+                self._gone(change.old.uid)
             elif change.new.node is not None or change.new.over:
-                happened |= self._placed(change.new)
+                self._placed(change.new)
             elif change.new.ours:
                 if self._unbound(change.new, now) and change.new.gated:
                     gated.append(change.new)
             else:
                 # Another scheduler's, or about to be deleted.
-                happened |= self._gone(change.new.uid)
-        self.queue.happened(happened, now)
+                self._gone(change.new.uid)
+        self._tell_queue(now)
         return gated
 
     def nodes_changed(self, changes: Sequence[Change[Node]], now: float) -> None:
@@ -105,6 +108,16 @@ class SchedulerState:
                 self.table.remove(change.partition, change.old.metadata.name)
             else:
                 happened |= self.table.upsert(change.partition, change.new)
+        self.queue.happened(happened, now)
+
+    def namespaces_changed(self, changes: Sequence[Change[SeenNamespace]], now: float) -> None:
+        """Take note of namespaces: what namespace selectors select."""
+        happened = Cluster.NOTHING
+        for change in changes:
+            seen = change.new or change.old
+            assert seen is not None
+            labels = change.new.labels if change.new is not None else None
+            happened |= self.table.set_namespace(seen.tenant, seen.name, labels)
         self.queue.happened(happened, now)
 
     def ledgers_changed(self, changes: Sequence[Change[SeenLedger]], now: float) -> list[Attempt]:
@@ -153,11 +166,14 @@ class SchedulerState:
         attempts = [self._assume(placement, by_uid[placement.pod.uid]) for placement in decided.placements]
         for refused in decided.unschedulable:
             self.queue.put_aside(refused.pod.uid, refused.refused_by, now)
+        self.queue.planned(now)
+        self._tell_queue(now)
         return Decision(attempts, self._refusals(decided.unschedulable))
 
     def _assume(self, placement: Placement, entry: Entry) -> Attempt:
         pod, node = placement.pod, placement.node
         self.table.assign(pod, node)
+        self._note(pod, Cluster.POD_ADDED)
         attempt = Attempt(pod, node, placement.node_uid, self._epoch(pod.uid), entry, self.contention.news(node))
         self._attempts[pod.uid] = attempt
         return attempt
@@ -295,8 +311,8 @@ class SchedulerState:
         uid = attempt.pod.uid
         del self._attempts[uid]
         self._unpark(attempt)
-        self.table.release(uid)
-        self.queue.happened(Cluster.POD_GONE, now)
+        self._released(uid)
+        self._tell_queue(now)
         return True
 
     # One pod
@@ -310,17 +326,23 @@ class SchedulerState:
         self.queue.put(seen.info, now, gated=seen.gated)
         return before is None or not before.gated
 
-    def _placed(self, seen: SeenPod) -> Cluster:
+    def _placed(self, seen: SeenPod) -> None:
         self._settled(seen.uid)
         if seen.over or seen.node is None:
-            return self._released(seen.uid)
+            self._released(seen.uid)
+            return
         before = self.table.node_of(seen.uid)
+        if before == seen.node:
+            self.table.assign(seen.info, seen.node)
+            return
+        if before is not None:
+            self._released(seen.uid)
         self.table.assign(seen.info, seen.node)
-        return Cluster.NOTHING if before in (None, seen.node) else Cluster.POD_GONE
+        self._note(seen.info, Cluster.POD_ADDED)
 
-    def _gone(self, uid: str) -> Cluster:
+    def _gone(self, uid: str) -> None:
         self._settled(uid)
-        return self._released(uid)
+        self._released(uid)
 
     def _settled(self, uid: str) -> None:
         self._waiting.pop(uid, None)
@@ -331,18 +353,33 @@ class SchedulerState:
         self._epochs.pop(uid, None)
         self.queue.discard(uid)
 
-    def _released(self, uid: str) -> Cluster:
-        return Cluster.POD_GONE if self.table.release(uid) is not None else Cluster.NOTHING
+    def _released(self, uid: str) -> None:
+        pod = self.table.pod(uid)
+        if pod is not None:
+            self.table.release(uid)
+            self._note(pod, Cluster.POD_GONE)
+
+    # What may help waiting pods
+
+    def _note(self, pod: PodInfo, what: Cluster) -> None:
+        """A pod came to a node or left it. Of a class it is enough to know once."""
+        self._news.setdefault((id(pod.kind), what), PodChange(pod.kind, what))
+
+    def _tell_queue(self, now: float) -> None:
+        if self._news:
+            news, self._news = self._news, {}
+            self.queue.happened(Cluster.NOTHING, now, news.values())
 
 
 def new_queue(
     profile: Profile, *, backoff_initial_s: float, backoff_max_s: float, unschedulable_retry_s: float
 ) -> SchedulingQueue:
     """A queue whose pods are woken by what the profile's filters say can help."""
-    filters = (*profile.node_filters, *profile.usage_filters)
+    filters = (*profile.node_filters, *profile.usage_filters, *profile.domain_filters)
     return SchedulingQueue(
         {node_filter.name: node_filter.helped_by for node_filter in filters},
         backoff_initial_s=backoff_initial_s,
         backoff_max_s=backoff_max_s,
         unschedulable_retry_s=unschedulable_retry_s,
+        hint=lambda pods, refused_by, change: helps(pods, refused_by, change, profile),
     )

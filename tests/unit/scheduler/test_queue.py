@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.scheduler.core import PodClasses, PodInfo
-from services.scheduler.core.plugin import Cluster
+from services.scheduler.core.plugin import Cluster, PodChange
 from services.scheduler.queue import Place, SchedulingQueue
+from services.scheduler.waiting import WAVE_FIRST
 from tests.support.scheduling import make_pod
 
 FILTERS = ("NodeResourcesFit", "NodeAffinity")
@@ -154,6 +155,98 @@ def test_a_change_while_a_pod_is_being_bound_does_not_hand_it_out_twice(queue: S
     queue.put(info("a", cpu="1"), 1.0)
     queue.put(info("a", gates=["g"]), 1.0, gated=True)
     assert names(queue) == [] and queue.size(Place.TAKEN) == 1
+
+
+def storm(queue: SchedulingQueue, pods: int, now: float) -> list[PodInfo]:
+    """That many pods of one class, all tried and refused."""
+    waiting = [info(f"w{number}", cpu="3") for number in range(pods)]
+    for pod in waiting:
+        queue.put(pod, now)
+    for entry in queue.take(pods):
+        queue.put_aside(entry.pod.uid, frozenset(["NodeResourcesFit"]), now)
+    queue.planned(now)
+    return waiting
+
+
+def judge(queue: SchedulingQueue, room: int, now: float) -> tuple[list[str], int]:
+    """Plan once, with room for so many: who was placed, and how many were tried."""
+    taken = queue.take(100_000)
+    for entry in taken[room:]:
+        queue.put_aside(entry.pod.uid, frozenset(["NodeResourcesFit"]), now)
+    queue.planned(now)
+    return [entry.pod.name for entry in taken[:room]], len(taken)
+
+
+def test_of_ten_thousand_alike_a_change_wakes_only_the_first_few(queue: SchedulingQueue) -> None:
+    storm(queue, 10_000, 0.0)
+    queue.happened(Cluster.POD_GONE, 30.0)
+    placed, tried = judge(queue, 1, 30.0)
+    assert placed == ["w0"] and tried == WAVE_FIRST
+    assert not queue.has_active, "one of them was refused: so would all the others be"
+    # The next change: again the first by arrival, once their backoff is over.
+    queue.happened(Cluster.POD_GONE, 90.0)
+    assert judge(queue, 2, 90.0)[0] == ["w1", "w2"]
+
+
+def test_room_for_all_lets_all_out_in_waves_that_double(queue: SchedulingQueue) -> None:
+    storm(queue, 1000, 0.0)
+    queue.happened(Cluster.NODE_ADDED, 30.0)
+    sizes = []
+    while queue.has_active:
+        sizes.append(judge(queue, 100_000, 30.0)[1])
+    assert sizes == [64, 128, 256, 512, 40]
+
+
+def test_changes_in_the_middle_of_a_wave_wake_nobody_twice_and_lose_nobody(queue: SchedulingQueue) -> None:
+    storm(queue, 300, 0.0)
+    queue.happened(Cluster.POD_GONE, 30.0)
+    queue.happened(Cluster.POD_GONE, 30.0)
+    assert queue.size(Place.ACTIVE) == WAVE_FIRST
+    for entry in queue.take(10):
+        queue.discard(entry.pod.uid)
+    # The awake are deleted before they are tried: the next change finds the others.
+    for number in range(10, WAVE_FIRST):
+        queue.discard(f"uid-acme-default-w{number}")
+    queue.happened(Cluster.POD_GONE, 31.0)
+    assert judge(queue, 1, 31.0)[0] == [f"w{WAVE_FIRST}"]
+
+
+def test_a_hint_decides_which_other_pod_helps_whom(queue: SchedulingQueue) -> None:
+    friend, other = info("friend", labels={"app": "db"}), info("other")
+    hinted = SchedulingQueue(HELPED_BY, hint=lambda pods, refused_by, change: change.kind is friend.kind)
+    pod = info("web")
+    hinted.put(pod, 0.0)
+    fail(hinted, pod, 0.0, refused_by="NodeAffinity")
+    hinted.happened(Cluster.NOTHING, 30.0, [PodChange(other.kind, Cluster.POD_ADDED)])
+    assert not hinted.has_active
+    hinted.happened(Cluster.NOTHING, 30.0, [PodChange(friend.kind, Cluster.POD_ADDED)])
+    assert names(hinted) == ["web"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(("1", "2", "3"))), min_size=1, max_size=200), st.data())
+@settings(max_examples=40, deadline=None)
+def test_no_pod_starves_while_there_is_room_for_its_class(pods: list[tuple[int, str]], data: st.DataObject) -> None:
+    """Whatever is placed whenever: every change that can help brings one more pod of each waiting class to a node."""
+    queue = SchedulingQueue(HELPED_BY, backoff_initial_s=1.0, backoff_max_s=10.0, unschedulable_retry_s=60.0)
+    for number, (priority, cpu) in enumerate(pods):
+        queue.put(info(f"p{number}", priority=priority, cpu=cpu), 0.0)
+    now, left = 0.0, len(pods)
+    for _ in range(len(pods) + 1):
+        taken = queue.take(100_000)
+        seen: set[int] = set()
+        for entry in taken:
+            # One node of room for each class.
+            if id(entry.pod.kind) in seen:
+                queue.put_aside(entry.pod.uid, frozenset(["NodeResourcesFit"]), now)
+            else:
+                seen.add(id(entry.pod.kind))
+                queue.discard(entry.pod.uid)
+                left -= 1
+        queue.planned(now)
+        # Longer than any backoff, shorter than the time after which anything is tried without a reason.
+        now += data.draw(st.sampled_from((11.0, 20.0)))
+        queue.happened(Cluster.POD_GONE, now)
+    assert left == 0
 
 
 class QueueMachine(RuleBasedStateMachine):
