@@ -64,7 +64,6 @@ class Template:
             raise NotSupported(f"{self.path.name}: {faults[0]}")
 
 
-@functools.cache
 def load(path: pathlib.Path) -> Template:
     """The template at ``path``. Raises ``FileError``."""
     try:
