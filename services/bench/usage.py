@@ -31,6 +31,13 @@ def _cpu_s_of(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
+def machine_busy_s() -> float:
+    """CPU seconds that all processes of the machine have used since it started, and that its host took away (steal)."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    idle, waiting = 3, 4
+    return sum(int(value) for at, value in enumerate(fields[:8]) if at not in (idle, waiting)) / _TICKS_PER_S
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process; 0 if it is gone."""
     try:

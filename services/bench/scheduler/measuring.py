@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Measured:
 
     ``bound_at``: float64, when each pod was seen bound, from the first create on. ``stages``: float64 per pod, by
     stage's name. ``samples``: upstream's, pods/s. ``latencies`` and ``counters``: what the schedulers observed.
+    ``others_cpu_s``: what the machine did that was none of ``used``.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Measured:
     latencies: Reading
     counters: Mapping[str, float]
     used: Mapping[str, Used]
+    others_cpu_s: float = 0.0
+
+    @property
+    def others_share(self) -> float:
+        """Part of all cores that processes of somebody else took during the window, 0 to 1."""
+        return self.others_cpu_s / (self.wall_s * len(os.sched_getaffinity(0)))
 
     @property
     def pods(self) -> int:
@@ -70,6 +78,7 @@ class Window:
         self._pids = pids
         self._scraped = before
         self._cpu_s = {component: usage.cpu_s(pid) for component, pid in pids.items()}
+        self._busy_s = usage.machine_busy_s()
         self._position = len(log.changes)
         self._bound_before = sum(1 for key in log.nodes if selects(key))
         self._began = clock.monotonic()
@@ -87,6 +96,7 @@ class Window:
             component: Used(usage.cpu_s(pid) - self._cpu_s[component], usage.resident_bytes(pid))
             for component, pid in self._pids.items()
         }
+        others_cpu_s = usage.machine_busy_s() - self._busy_s - sum(one.cpu_s for one in used.values())
         changes = [change for change in self._log.changes[self._position :] if self._selects(change.key)]
         bound = self._bound(changes, keys)
         if not bound:
@@ -107,6 +117,7 @@ class Window:
             ),
             counters=after.counters_since(self._scraped),
             used=used,
+            others_cpu_s=max(0.0, others_cpu_s),
         )
 
     def _bound(self, changes: Sequence[Change], keys: Collection[Key] | None) -> dict[Key, float]:

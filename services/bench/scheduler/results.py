@@ -15,6 +15,8 @@ from services.bench.scheduler.run import CLIENT, Outcome
 THRESHOLD_SOURCE = "threshold of the workload file (upstream's CI hardware)"
 _STAGES = {CREATE_CALL: "create_call", CREATED_TO_BOUND: "created_to_bound", BEGUN_TO_BOUND: "begun_to_bound"}
 _MB = 1e6
+# Below this the machine was this benchmark's own, as far as such figures go.
+OTHERS_SHARE_SAID = 0.1
 TOO_SHORT = "too short for a sample by upstream's rule"
 
 
@@ -66,6 +68,7 @@ def figures(name: str, workload: Workload, measured: Measured) -> dict[str, Figu
         key = component.replace(" ", "_")
         found[f"{name}/cpu/{key}"] = Figure(used.cpu_s, "CPU-s")
         found[f"{name}/memory/{key}"] = Figure(used.resident_bytes / _MB, "MB")
+    found[f"{name}/others_cpu_share"] = Figure(measured.others_share, "of all cores")
     all_cores = measured.wall_s * len(os.sched_getaffinity(0))
     found[f"{name}/client_cpu_share"] = Figure(measured.used[CLIENT].cpu_s / all_cores, "of all cores")
     return found
@@ -125,6 +128,11 @@ def result_of(outcome: Outcome) -> str:
 def notes_of(outcome: Outcome) -> list[str]:
     """What a reader must know beside the figures."""
     notes = list(dict.fromkeys(outcome.notes))
+    notes += [
+        f"other processes took {measured.others_share:.0%} of the cores while {measured.name} was measured"
+        for measured in outcome.measured
+        if measured.others_share > OTHERS_SHARE_SAID
+    ]
     return notes + [
         f"{measured.seconds:.1f} s are {TOO_SHORT}" for measured in outcome.measured if not measured.samples
     ]

@@ -96,7 +96,7 @@ def _marks(box: _Box, marks: Sequence[Mark], peak: float) -> list[str]:
 def spreads(rows: Sequence[Spread], title: str) -> str:
     """A row per stage on a logarithmic axis: a bar from p50 to p99, a notch at p90."""
     row_height = 24
-    box = _Box(560, 38 + row_height * len(rows), left=196, right=112, top=8, bottom=30)
+    box = _Box(560, 38 + row_height * len(rows), left=190, right=132, top=8, bottom=30)
     found = [value for row in rows for value in (row.p50, row.p99) if value > 0]
     low = 10.0 ** math.floor(math.log10(min(found, default=1.0)))
     high = 10.0 ** math.ceil(math.log10(max(found, default=10.0)) + 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import os
 import pathlib
 
 import numpy as np
@@ -30,7 +31,7 @@ CASE = """
 """
 
 
-def measured(name: str = "namespace-0", samples: tuple[float, ...] = (3.0, 5.0)) -> Measured:
+def measured(name: str = "namespace-0", samples: tuple[float, ...] = (3.0, 5.0), others_cpu_s: float = 0.0) -> Measured:
     """Four pods in two seconds."""
     return Measured(
         name=name,
@@ -46,6 +47,7 @@ def measured(name: str = "namespace-0", samples: tuple[float, ...] = (3.0, 5.0))
         latencies={ATTEMPT: {(("result", "scheduled"),): Histogram({0.001: 0.0, 0.002: 4.0}, 4.0, 0.006)}},
         counters={},
         used={"scheduler-tp-1": Used(0.5, 50_000_000), CLIENT: Used(0.25, 40_000_000)},
+        others_cpu_s=others_cpu_s,
     )
 
 
@@ -82,6 +84,14 @@ def test_a_run_without_samples_says_so(workloads: dict[str, reader.Workload]) ->
         "PodsPerSecond",
         ATTEMPT,
     ]
+
+
+def test_a_machine_that_others_used_is_said(workloads: dict[str, reader.Workload]) -> None:
+    cores = len(os.sched_getaffinity(0))
+    outcome = Outcome(workloads["Plain"], [measured(others_cpu_s=2.5 * cores * 0.4)])
+
+    assert results.notes_of(outcome) == ["other processes took 40% of the cores while namespace-0 was measured"]
+    assert results.report({}, [outcome]).figures["Case/Plain/others_cpu_share"].value == pytest.approx(0.4)
 
 
 def test_several_windows_have_their_names_in_their_figures(workloads: dict[str, reader.Workload]) -> None:
