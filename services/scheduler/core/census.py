@@ -169,6 +169,11 @@ class Census:
         self._limit()
         return result
 
+    def rows(self) -> Iterator[tuple[PodClass, Mapping[int, int]]]:
+        """Every class with the rows of its pods: row → pods; not to be written to."""
+        for kind, record in self._records.items():
+            yield kind, record.rows
+
     def view(self) -> CensusView:
         """The census as it is now; later changes do not reach it."""
         moment = self._moment() if self._moment is not None else None
@@ -276,6 +281,10 @@ class CensusView:
         twin._changes = {kind: (rows.copy(), times.copy()) for kind, (rows, times) in self._changes.items()}
         twin._index = self._index.copy()
         return twin
+
+    def rows(self) -> Iterator[tuple[PodClass, Mapping[int, int]]]:
+        """As ``Census.rows``, without the changes on top of it."""
+        return self._moment.census.rows()
 
     def view(self) -> CensusView:
         """A view of the same moment and changes."""

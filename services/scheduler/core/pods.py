@@ -52,7 +52,11 @@ class PodClass:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodInfo:
-    """One pod as the scheduler remembers it. ``sequence`` is the order of arrival in this scheduler."""
+    """One pod as the scheduler remembers it.
+
+    ``sequence`` is the order of arrival in this scheduler. ``started`` is status.startTime, seconds since the epoch; 0:
+    it has not.
+    """
 
     uid: str
     tenant: str
@@ -62,6 +66,7 @@ class PodInfo:
     kind: PodClass
     sequence: int = 0
     traceparent: str = ""
+    started: int = 0
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.namespace}/{self.name}"
@@ -89,14 +94,16 @@ class PodClasses:
             kind=self.classify(pod),
             sequence=self._sequence,
             traceparent=metadata.annotations.get(TRACEPARENT_ANNOTATION, ""),
+            started=pod.status.start_time.seconds,
         )
 
     def current(self, known: PodInfo, pod: Pod) -> PodInfo:
-        """``known`` itself; the same pod of another class if its labels have changed or it has begun to end."""
+        """``known`` itself; the same pod anew if its labels have changed, it has started, or it has begun to end."""
         kind = known.kind
+        started = pod.status.start_time.seconds
         if pod.metadata.HasField("deletion_timestamp") == kind.ending and pod.metadata.labels == kind.labels:
-            return known
-        return replace(known, kind=self.classify(pod))
+            return known if known.started == started else replace(known, started=started)
+        return replace(known, kind=self.classify(pod), started=started)
 
     def classify(self, pod: Pod) -> PodClass:
         """The scheduling class of ``pod``."""

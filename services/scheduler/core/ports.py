@@ -47,6 +47,10 @@ class PortLedger:
                 if address in ANY_ADDRESSES or address in addresses or not ANY_ADDRESSES.isdisjoint(addresses):
                     yield row
 
+    def addresses(self, row: int, protocol: str, port: int) -> dict[str, int]:
+        """How often ``port`` is taken on ``row``, by address; a copy."""
+        return dict(self._taken.get((protocol, port), {}).get(row, {}))
+
     def copy(self) -> PortLedger:
         twin = PortLedger()
         twin._taken = {key: {row: ips.copy() for row, ips in rows.items()} for key, rows in self._taken.items()}

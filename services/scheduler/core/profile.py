@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.scheduler.core.plugin import (
     DomainFilter,
@@ -13,6 +13,7 @@ from services.scheduler.core.plugin import (
     UsageScore,
 )
 from services.scheduler.core.plugins.balanced_allocation import BalancedAllocation
+from services.scheduler.core.plugins.default_preemption import DefaultPreemption
 from services.scheduler.core.plugins.inter_pod_affinity import InterPodAffinity, PodAffinityScore
 from services.scheduler.core.plugins.least_allocated import LeastAllocated
 from services.scheduler.core.plugins.node_affinity import NodeAffinity, PreferredNodeAffinity
@@ -35,6 +36,7 @@ class Profile:
     usage_scores: tuple[tuple[UsageScore, int], ...]
     domain_filters: tuple[DomainFilter, ...] = ()
     domain_scores: tuple[tuple[DomainScore, int], ...] = ()
+    preemption: DefaultPreemption | None = field(default_factory=DefaultPreemption)
 
 
 # Order and weights are those of kube-scheduler's default profile (pkg/scheduler/apis/config/v1/default_plugins.go).

@@ -11,6 +11,7 @@ from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.placement import nodes as facts
 from services.scheduler.core.arrays import Bools, Codes, Ints, frozen, grown
 from services.scheduler.core.census import Census
+from services.scheduler.core.evictable import Evictable
 from services.scheduler.core.images import ImageIndex, normalized
 from services.scheduler.core.labels import LabelColumns
 from services.scheduler.core.nodes import NodeColumns, NodeId, TaintSet
@@ -68,6 +69,7 @@ class NodeTable:
         self._allocatable: Ints = np.zeros((0, 0), dtype=np.int64)
         self._census = Census()
         self._usage = Usage(self._resources, 0, self._census)
+        self._evictable = Evictable()
         self._placed: dict[NodeId, dict[str, PodInfo]] = {}
         self._node_of: dict[str, NodeId] = {}
         # Rows whose sums are still to be changed, by class and sign: many placements become one vector operation.
@@ -108,6 +110,8 @@ class NodeTable:
         self._settle()
         placed = self._placed.get(node_id, {})
         self._spread(node_id, placed, -1)
+        for pod in placed.values():
+            self._evictable.add(pod.kind, (row,), -1, self._resources)
         self._usage.clear(row, (pod.kind for pod in placed.values()))
         self._alive[row] = False
         self._allocatable[:, row] = 0
@@ -153,6 +157,7 @@ class NodeTable:
         """Count ``pod`` on ``node``; a pod that was counted elsewhere, or as one of another class, is counted anew."""
         before = self._node_of.get(pod.uid)
         if before == node and self._placed[node][pod.uid].kind is pod.kind:
+            self._placed[node][pod.uid] = pod
             return
         if before is not None:
             self.release(pod.uid)
@@ -180,6 +185,32 @@ class NodeTable:
     def node_of(self, uid: str) -> NodeId | None:
         """Where the pod is counted."""
         return self._node_of.get(uid)
+
+    def placed(self, node: NodeId) -> Mapping[str, PodInfo]:
+        """The pods that are counted on ``node``, by UID; the live ones."""
+        return self._placed.get(node, {})
+
+    # Preemption
+
+    def row(self, node: NodeId) -> int | None:
+        """The row of ``node``, if there is such a node now."""
+        return self._rows.get(node)
+
+    def priorities(self, below: int) -> list[int]:
+        """The priorities below ``below`` of the pods that are counted, lowest first."""
+        self._settle()
+        return self._evictable.levels(below)
+
+    def evictable(self, below: int) -> Ints:
+        """What the pods of a priority below ``below`` request, by resource and row; good until the next change."""
+        self._settle()
+        placed = (
+            (row, pod.kind)
+            for node, pods in self._placed.items()
+            if (row := self._rows.get(node)) is not None
+            for pod in pods.values()
+        )
+        return self._evictable.below(below, self._allocatable.shape, self._resources, placed)
 
     # Namespaces
 
@@ -251,6 +282,7 @@ class NodeTable:
         self._allocatable = grown(self._allocatable, rows, 0)
         self._labels.resize(rows)
         self._usage.resize(rows)
+        self._evictable.forget()
         self._facts.extend([None] * (rows - before))
         self._ids.extend([NO_NODE] * (rows - before))
         self._versions.extend([0] * (rows - before))
@@ -282,6 +314,7 @@ class NodeTable:
             rows = self._allocatable.shape[1]
             self._allocatable = np.concatenate((self._allocatable, np.zeros((1, rows), dtype=np.int64)))
             self._usage.resize(rows)
+            self._evictable.forget()
             self._changed()
         return index
 
@@ -317,6 +350,7 @@ class NodeTable:
             for resource in kind.requests:
                 self._resource(resource)
             self._usage.add(kind, rows, sign)
+            self._evictable.add(kind, rows, sign, self._resources)
         self._pending.clear()
 
 

@@ -34,7 +34,7 @@ class NodeResourcesFit(UsageFilter):
         if isinstance(extra, int) and extra == 0:
             return self._passes_one(pods, nodes, usage, rows)
         room: Ints | None = None
-        for resource, amount in self._requests(pods):
+        for resource, amount in self.requests(pods):
             # Divided, not multiplied: ``amount`` times a count could leave int64.
             times = _free(resource, nodes, usage, rows) // amount
             room = times if room is None else np.minimum(room, times)
@@ -42,17 +42,18 @@ class NodeResourcesFit(UsageFilter):
 
     def _passes_one(self, pods: PodClass, nodes: NodeColumns, usage: Usage, rows: Rows) -> Bools:
         """The same for no extra pods, without the slow division."""
-        return reduce(and_, (_free(resource, nodes, usage, rows) >= n for resource, n in self._requests(pods)))
+        return reduce(and_, (_free(resource, nodes, usage, rows) >= n for resource, n in self.requests(pods)))
 
     def reasons(self, pods: PodClass, nodes: NodeColumns, usage: Usage, rows: Ints) -> Counter[str]:
         reasons: Counter[str] = Counter()
-        for resource, amount in self._requests(pods):
+        for resource, amount in self.requests(pods):
             short = int(np.count_nonzero(amount > _free(resource, nodes, usage, rows)))
             if short:
                 reasons["Too many pods" if resource == PODS else f"Insufficient {resource}"] = short
         return reasons
 
-    def _requests(self, pods: PodClass) -> Iterable[tuple[str, int]]:
+    def requests(self, pods: PodClass) -> Iterable[tuple[str, int]]:
+        """What is looked at: resource and amount."""
         if not self.ignored and not self.ignored_groups:
             return pods.requests.items()
         return [(resource, amount) for resource, amount in pods.requests.items() if not self._ignores(resource)]
