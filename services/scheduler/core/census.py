@@ -4,95 +4,60 @@ A relation that was asked about once is answered from then on in the time of loo
 sums it concerns, and classes that came since are looked at when the relation is next asked about, in the few sources
 where they can be. Relations that nobody has asked about for a while are dropped and made anew from the pods per row.
 
-A ``CensusView`` is the census at one moment, with what a plan has placed since on top. It reads the live census until
-that changes; only a view that is still held by then makes it copy itself.
+A ``CensusView`` is the census at one moment, with a small census of what a plan has placed since on top. It reads the
+live one until that changes; only a view that is still held by then makes it copy itself.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from services.scheduler.core.class_index import ClassIndex
 from services.scheduler.core.pods import PodClass
-from services.scheduler.core.relations import Relation, Slot, Source, places_of
+from services.scheduler.core.relations import Relation
 from services.scheduler.core.selectors import Labels
-from services.scheduler.core.terms import Namespaces
+from services.scheduler.core.terms import Namespaces, Role, Term
 
 Sums = npt.NDArray[np.int32]
 
-# What the kept sums may take: about 6,000 slots with 5,000 nodes, 600 with 50,000.
+# What the kept sums may take: about 6,000 relations with 5,000 nodes, 600 with 50,000.
 KEPT_BYTES_MAX = 128 << 20
 KEPT_RELATIONS_MAX = 8_192
 SUM_BYTES = 4
-
-
-class ClassIndex:
-    """Classes by the sources in which they are found, each with the number of its arrival."""
-
-    def __init__(self) -> None:
-        self.arrivals = 0
-        self._found: dict[Source, dict[PodClass, int]] = {}
-
-    def add(self, kind: PodClass) -> None:
-        self.arrivals += 1
-        for place in places_of(kind):
-            self._found.setdefault(place, {})[kind] = self.arrivals
-
-    def discard(self, kind: PodClass) -> None:
-        for place in places_of(kind):
-            found = self._found.get(place, {})
-            found.pop(kind, None)
-            if not found:
-                self._found.pop(place, None)
-
-    def since(self, sources: Iterable[Source], arrivals: int) -> Iterator[PodClass]:
-        """Classes of ``sources`` that came after the first ``arrivals``; one may come twice."""
-        for source in sources:
-            found = self._found.get(source)
-            if not found:
-                continue
-            for kind, arrival in reversed(found.items()):
-                if arrival <= arrivals:
-                    break
-                yield kind
-
-    def copy(self) -> ClassIndex:
-        twin = ClassIndex()
-        twin.arrivals = self.arrivals
-        twin._found = {source: found.copy() for source, found in self._found.items()}
-        return twin
+# Up to this many rows are quicker to add one by one.
+FEW = 8
 
 
 @dataclass(eq=False)
 class _Record:
-    """The pods of one class: row → pods, and the kept relations that they count for."""
+    """The pods of one class: row → pods, and the kept relations in which they have a number."""
 
     rows: dict[int, int] = field(default_factory=dict)
-    counts_for: dict[_Kept, Mapping[Slot, int]] = field(default_factory=dict)
+    counts_for: dict[_Kept, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class _Kept:
-    """A relation's sums. ``lent`` slots may be in the hands of a view: they are copied before they are written to."""
+    """A relation's sums; ``lent`` ones may be in the hands of a view and are copied before they are written to."""
 
-    sums: dict[Slot, Sums] = field(default_factory=dict)
-    lent: set[Slot] = field(default_factory=set)
+    sums: Sums | None = None
+    lent: bool = False
     seen: int = 0
     records: set[_Record] = field(default_factory=set)
 
-    def writable(self, slot: Slot, size: int) -> Sums:
-        sums = self.sums.get(slot)
-        if sums is None:
-            sums = self.sums[slot] = np.zeros(size, dtype=np.int32)
-        elif slot in self.lent:
-            sums = self.sums[slot] = sums.copy()
-            self.lent.discard(slot)
-        return sums
+    def writable(self, size: int) -> Sums:
+        if self.sums is None:
+            self.sums = np.zeros(size, dtype=np.int32)
+        elif self.lent:
+            self.sums = self.sums.copy()
+        self.lent = False
+        return self.sums
 
 
 class Census:
@@ -146,14 +111,16 @@ class Census:
                 on_row[row] = pods
             else:
                 del on_row[row]
-        for kept, numbers in record.counts_for.items():
-            for slot, number in numbers.items():
-                np.add.at(kept.writable(slot, self.size), rows, number * times)
+        for kept, number in record.counts_for.items():
+            np.add.at(kept.writable(self.size), rows, number * times)
         if not on_row:
             self._drop(kind, record)
 
-    def sums(self, relation: Relation) -> Mapping[Slot, Sums]:
-        """The sums per row of every slot that some class has a number for; not to be written to."""
+    def sums(self, relation: Relation, namespaces: Namespaces | None = None) -> Sums | None:
+        """The sum per row, not to be written to; ``None`` if no class has ever had a number.
+
+        ``namespaces`` are these, instead of the census' own.
+        """
         kept = self._kept.get(relation)
         if kept is None:
             kept = self._kept[relation] = _Kept()
@@ -161,13 +128,15 @@ class Census:
             self._kept.move_to_end(relation)
         if kept.seen != self._index.arrivals:
             for kind in self._index.since(relation.sources, kept.seen):
-                self._count(kind, relation, kept)
+                self._count(kind, relation, kept, self._namespaces if namespaces is None else namespaces)
             kept.seen = self._index.arrivals
-        # A copy, since later arrivals may add slots.
-        result = dict(kept.sums)
-        kept.lent.update(result)
+        kept.lent = True
         self._limit()
-        return result
+        return kept.sums
+
+    def sought(self, pods: PodClass, namespaces: Namespaces | None = None) -> set[tuple[Role, Term]]:
+        """The terms of placed pods that a pod of ``pods`` matches; ``namespaces`` as in ``sums``."""
+        return self._index.sought(pods, self._namespaces if namespaces is None else namespaces)
 
     def rows(self) -> Iterator[tuple[PodClass, Mapping[int, int]]]:
         """Every class with the rows of its pods: row → pods; not to be written to."""
@@ -182,26 +151,40 @@ class Census:
             self._moment = weakref.ref(moment)
         return CensusView(moment)
 
-    def _count(self, kind: PodClass, relation: Relation, kept: _Kept) -> None:
+    def twin(self) -> Census:
+        """A census of its own with the same pods."""
+        twin = Census()
+        twin.size = self.size
+        twin._records = {kind: _Record(record.rows.copy()) for kind, record in self._records.items()}
+        twin._index = self._index.copy()
+        twin._namespaces = self._namespaces.copy()
+        return twin
+
+    def _count(self, kind: PodClass, relation: Relation, kept: _Kept, namespaces: Namespaces) -> None:
         record = self._records[kind]
         if kept in record.counts_for:
             return
-        numbers = relation.numbers(kind, self._namespaces)
-        if not numbers:
+        number = relation.number(kind, namespaces)
+        if not number:
             return
-        record.counts_for[kept] = numbers
+        record.counts_for[kept] = number
         kept.records.add(record)
+        if kept.sums is None:
+            self._kept_bytes += SUM_BYTES * self.size
+        sums = kept.writable(self.size)
+        if len(record.rows) < FEW:
+            for row, times in record.rows.items():
+                sums[row] += times * number
+            return
         rows = np.fromiter(record.rows, dtype=np.int64, count=len(record.rows))
         pods = np.fromiter(record.rows.values(), dtype=np.int32, count=len(record.rows))
-        for slot, number in numbers.items():
-            if slot not in kept.sums:
-                self._kept_bytes += SUM_BYTES * self.size
-            kept.writable(slot, self.size)[rows] += pods * number
+        sums[rows] += pods * number
 
     def _limit(self) -> None:
         while len(self._kept) > 1 and (self._kept_bytes > KEPT_BYTES_MAX or len(self._kept) > KEPT_RELATIONS_MAX):
             _, kept = self._kept.popitem(last=False)
-            self._kept_bytes -= SUM_BYTES * self.size * len(kept.sums)
+            if kept.sums is not None:
+                self._kept_bytes -= SUM_BYTES * self.size
             for record in kept.records:
                 del record.counts_for[kept]
 
@@ -219,18 +202,12 @@ class Census:
 
     def _part(self) -> None:
         """Something is about to change: who still holds a view of this moment keeps a copy."""
-        moment = self._moment() if self._moment is not None else None
+        if self._moment is None:
+            return
+        moment = self._moment()
         self._moment = None
         if moment is not None:
-            moment.census = self._twin()
-
-    def _twin(self) -> Census:
-        twin = Census()
-        twin.size = self.size
-        twin._records = {kind: _Record(record.rows.copy()) for kind, record in self._records.items()}
-        twin._index = self._index.copy()
-        twin._namespaces = self._namespaces.copy()
-        return twin
+            moment.census = self.twin()
 
 
 @dataclass(eq=False)
@@ -243,10 +220,9 @@ class _Moment:
 class CensusView:
     """A moment of the census, and the pods that were placed or taken away on top of it."""
 
-    def __init__(self, moment: _Moment) -> None:
+    def __init__(self, moment: _Moment, changes: Census | None = None) -> None:
         self._moment = moment
-        self._changes: dict[PodClass, tuple[list[int], list[int]]] = {}
-        self._index = ClassIndex()
+        self._changes = changes
 
     @property
     def namespaces(self) -> Namespaces:
@@ -254,38 +230,30 @@ class CensusView:
 
     def add(self, kind: PodClass, rows: Sequence[int], times: int = 1) -> None:
         """Count ``times`` pods of class ``kind`` on each of ``rows`` (which may repeat)."""
-        change = self._changes.get(kind)
-        if change is None:
-            change = self._changes[kind] = ([], [])
-            self._index.add(kind)
-        change[0].extend(rows)
-        change[1].extend([times] * len(rows))
+        if self._changes is None:
+            self._changes = Census()
+            self._changes.size = self._moment.census.size
+        self._changes.add(kind, rows, times)
 
-    def sums(self, relation: Relation) -> Mapping[Slot, Sums]:
+    def sums(self, relation: Relation) -> Sums | None:
         """As ``Census.sums``."""
         census = self._moment.census
-        sums = dict(census.sums(relation))
-        own: set[Slot] = set()
-        for kind in set(self._index.since(relation.sources, 0)) if self._changes else ():
-            rows, times = self._changes[kind]
-            for slot, number in relation.numbers(kind, census.namespaces).items():
-                if slot not in own:
-                    before = sums.get(slot)
-                    sums[slot] = np.zeros(census.size, dtype=np.int32) if before is None else before.copy()
-                    own.add(slot)
-                np.add.at(sums[slot], rows, np.multiply(times, number))
-        return sums
+        before = census.sums(relation)
+        changes = None if self._changes is None else self._changes.sums(relation, census.namespaces)
+        if before is None or changes is None:
+            return changes if before is None else before
+        return before + changes
 
-    def copy(self) -> CensusView:
-        twin = CensusView(self._moment)
-        twin._changes = {kind: (rows.copy(), times.copy()) for kind, (rows, times) in self._changes.items()}
-        twin._index = self._index.copy()
-        return twin
+    def sought(self, pods: PodClass) -> set[tuple[Role, Term]]:
+        """As ``Census.sought``: of pods that are placed, or were and have been taken away here."""
+        census = self._moment.census
+        terms = census.sought(pods)
+        return terms if self._changes is None else terms | self._changes.sought(pods, census.namespaces)
 
     def rows(self) -> Iterator[tuple[PodClass, Mapping[int, int]]]:
         """As ``Census.rows``, without the changes on top of it."""
         return self._moment.census.rows()
 
     def view(self) -> CensusView:
-        """A view of the same moment and changes."""
-        return self.copy()
+        """A view of the same moment, with the same changes so far."""
+        return CensusView(self._moment, None if self._changes is None else self._changes.twin())

@@ -1,39 +1,94 @@
-"""How the pods that are placed concern a class: the question that a domain plug-in puts to the census.
+"""What can be asked of the pods that are placed: how many of them a term matches, a constraint counts, or carry a term.
 
-A relation gives every *other* class a whole number per slot; on each node, a slot's value is the sum of these numbers
-over the pods there. One slot is, for example, "pods that the first spread constraint counts", or "the preferences for
-and against this host": whatever a plug-in wants added up separately.
+Relations are values: equal ones of different classes share one sum (``census``), so that thousands of classes that
+differ in other things cost no more than one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from services.scheduler.core.hashed import Hashed
 from services.scheduler.core.selectors import Selector
-from services.scheduler.core.terms import Namespaces, Term
+from services.scheduler.core.terms import Namespaces, Role, Term
 
 if TYPE_CHECKING:
     from services.scheduler.core.pods import PodClass
 
-# (what is counted, topology key or "")
-Slot: TypeAlias = tuple[str, str]
-# Where to look for classes that may concern one: ("has", tenant, label, value) — classes with that label;
-# ("all", tenant, "", "") — every class; ("seeks", tenant, label, value) — classes with an affinity term that only pods
-# with that label match; ("seeks", tenant, "", "") — with a term that names no label value.
-Source: TypeAlias = tuple[str, str, str, str]
+# Where to look for classes: ("has", tenant, label, value) — those with that label; ("all", tenant) — every one of the
+# tenant; ("carries", role, term) — those that carry that term.
+Source: TypeAlias = tuple[Hashable, ...]
 
 
-class Relation(ABC):
-    """What one class wants to know of all others. Compared by identity: keep one per class."""
+class Relation(ABC, Hashed):
+    """A whole number for each class; its sum over the pods of a row is what is asked for."""
 
-    # Every class with a number other than 0 is found in one of these.
-    sources: tuple[Source, ...]
+    @property
+    @abstractmethod
+    def sources(self) -> tuple[Source, ...]:
+        """Every class with a number other than 0 is found in one of these."""
 
     @abstractmethod
-    def numbers(self, other: PodClass, namespaces: Namespaces) -> Mapping[Slot, int]:
-        """The numbers of a pod of ``other``; slots with 0 are left out."""
+    def number(self, other: PodClass, namespaces: Namespaces) -> int:
+        """The number of a pod of ``other``."""
+
+
+@dataclass(frozen=True, eq=True)
+class Matching(Relation):
+    """Pods that every one of ``terms`` (at least one) matches."""
+
+    terms: tuple[Term, ...]
+    __hash__ = Hashed.__hash__
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return sources_of(self.terms[0].selector, self.terms[0].tenant)
+
+    def number(self, other: PodClass, namespaces: Namespaces) -> int:
+        return int(all(matches(term, other, namespaces) for term in self.terms))
+
+
+@dataclass(frozen=True, eq=True)
+class Carrying(Relation):
+    """Pods that carry ``term``, as often as they do."""
+
+    role: Role
+    term: Term
+    __hash__ = Hashed.__hash__
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (("carries", self.role, self.term),)
+
+    def number(self, other: PodClass, namespaces: Namespaces) -> int:
+        return other.terms.of(self.role).count(self.term)
+
+
+@dataclass(frozen=True, eq=True)
+class Counted(Relation):
+    """Pods of one namespace that ``selector`` matches and that do not end: whom a spread constraint counts."""
+
+    tenant: str
+    namespace: str
+    selector: Selector
+    __hash__ = Hashed.__hash__
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return sources_of(self.selector, self.tenant)
+
+    def number(self, other: PodClass, namespaces: Namespaces) -> int:
+        if other.ending or other.namespace != self.namespace or other.tenant != self.tenant:
+            return 0
+        return int(self.selector.matches(other.labels))
+
+
+def matches(term: Term, pods: PodClass, namespaces: Namespaces) -> bool:
+    """``term`` means pods of that class."""
+    return term.matches(pods.tenant, pods.namespace, pods.labels, namespaces)
 
 
 def sources_of(selector: Selector | None, tenant: str) -> tuple[Source, ...]:
@@ -42,29 +97,20 @@ def sources_of(selector: Selector | None, tenant: str) -> tuple[Source, ...]:
         return ()
     pairs = selector.pairs()
     if pairs is None:
-        return (("all", tenant, "", ""),)
+        return (("all", tenant),)
     return tuple(("has", tenant, key, value) for key, value in pairs)
-
-
-def sources_of_seekers(pods: PodClass) -> tuple[Source, ...]:
-    """Where every class is found that has an affinity term that a pod of ``pods`` matches."""
-    with_label = (("seeks", pods.tenant, key, value) for key, value in sorted(pods.labels.items()))
-    return (*with_label, ("seeks", pods.tenant, "", ""))
 
 
 def places_of(pods: PodClass) -> set[Source]:
     """Every source in which the class is to be found."""
-    places: set[Source] = {("all", pods.tenant, "", "")}
+    places: set[Source] = {("all", pods.tenant)}
     places.update(("has", pods.tenant, key, value) for key, value in pods.labels.items())
-    for term in pods.terms.all:
-        places.update(_places_of_seeker(term))
+    places.update(("carries", role, term) for role, term in pods.terms.by_role())
     return places
 
 
-def _places_of_seeker(term: Term) -> Iterable[Source]:
-    if term.selector is None:
-        return ()
-    pairs = term.selector.pairs()
-    if pairs is None:
-        return (("seeks", term.tenant, "", ""),)
-    return (("seeks", term.tenant, key, value) for key, value in pairs)
+def seekers_of(pods: PodClass) -> Iterable[Source]:
+    """Where every term is found (as ``sources_of`` its selector) that can match a pod of the class."""
+    yield ("all", pods.tenant)
+    for key, value in pods.labels.items():
+        yield ("has", pods.tenant, key, value)

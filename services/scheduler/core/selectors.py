@@ -6,18 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from services.api.pb.ursa.meta.v1.meta_pb2 import LabelSelector
+from services.scheduler.core.hashed import Hashed
 
 Pair = tuple[str, str]
 Labels = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+@dataclass(frozen=True, eq=True)
+class Requirement(Hashed):
     """One label: ``operator`` is In, NotIn, Exists or DoesNotExist."""
 
     key: str
     operator: str
     values: frozenset[str] = frozenset()
+    __hash__ = Hashed.__hash__
 
     def matches(self, labels: Labels) -> bool:
         value = labels.get(self.key)
@@ -32,11 +34,12 @@ class Requirement:
                 return value is None
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+@dataclass(frozen=True, eq=True)
+class Selector(Hashed):
     """All of ``requirements``; with none of them every set of labels matches."""
 
     requirements: tuple[Requirement, ...]
+    __hash__ = Hashed.__hash__
 
     def matches(self, labels: Labels) -> bool:
         return all(requirement.matches(labels) for requirement in self.requirements)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -13,9 +12,8 @@ from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.plugins.node_affinity import NodeAffinity
 from services.scheduler.core.plugins.taint_toleration import TaintToleration
 from services.scheduler.core.pods import PodClass
-from services.scheduler.core.relations import Relation, Slot, sources_of
-from services.scheduler.core.selectors import Labels, Selector, compiled, shared
-from services.scheduler.core.terms import Namespaces
+from services.scheduler.core.relations import Counted
+from services.scheduler.core.selectors import compiled, shared
 
 DO_NOT_SCHEDULE = "DoNotSchedule"
 SCHEDULE_ANYWAY = "ScheduleAnyway"
@@ -30,23 +28,18 @@ _TAINTS = TaintToleration()
 class Constraint:
     """One constraint with its defaults filled in (kubernetes plugins/podtopologyspread/common.go).
 
-    ``selector`` is ``None`` where it is unset and matches nothing. The two facts about
-    the class itself differ for a selector without requirements, which matches every pod and counts none.
+    ``counted`` is ``None`` where the selector is unset, or has no requirements: then it matches every pod, the class
+    itself among them, but counts none.
     """
 
     max_skew: int
     topology_key: str
-    selector: Selector | None
+    counted: Counted | None
     min_domains: int
     honors_affinity: bool
     honors_taints: bool
     matches_itself: bool
     counts_itself: bool
-    slot: Slot
-
-    def counts(self, pods: PodClass) -> bool:
-        """Whether a pod of ``pods``, in the namespace of the class, is counted: not if it ends."""
-        return not pods.ending and _counts(self.selector, pods.labels)
 
     def eligible(self, pods: PodClass, nodes: NodeColumns) -> Bools | None:
         """Rows that the inclusion policies admit (KEP-3094); ``None``: all."""
@@ -59,26 +52,17 @@ class Constraint:
         return reduce(and_, known) if known else None
 
 
-class Spreading(Relation):
-    """The constraints of one class with one action, and the pods that each of them counts."""
+class Spreading:
+    """The constraints of one class with one action."""
 
     def __init__(self, pods: PodClass, action: str) -> None:
         spec = pods.pod.spec
-        self._tenant, self._namespace = pods.tenant, pods.namespace
         self.constraints = tuple(
-            _constraint(message, index, pods)
-            for index, message in enumerate(spec.topology_spread_constraints)
+            _constraint(message, pods)
+            for message in spec.topology_spread_constraints
             if message.when_unsatisfiable == action
         )
         self.topology_keys = frozenset(constraint.topology_key for constraint in self.constraints)
-        self.sources = tuple(
-            dict.fromkeys(source for c in self.constraints for source in sources_of(c.selector, pods.tenant))
-        )
-
-    def numbers(self, other: PodClass, namespaces: Namespaces) -> Mapping[Slot, int]:
-        if other.namespace != self._namespace or other.tenant != self._tenant:
-            return {}
-        return {constraint.slot: 1 for constraint in self.constraints if constraint.counts(other)}
 
 
 def spreading(pods: PodClass, action: str) -> Spreading | None:
@@ -91,23 +75,20 @@ def spreading(pods: PodClass, action: str) -> Spreading | None:
     return known if known.constraints else None
 
 
-def _constraint(message: TopologySpreadConstraint, index: int, pods: PodClass) -> Constraint:
+def _constraint(message: TopologySpreadConstraint, pods: PodClass) -> Constraint:
     selector = None
     if message.HasField("label_selector"):
         same = shared(message.match_label_keys, pods.labels, "In")  # KEP-3243
         selector = compiled(message.label_selector).narrowed(same)
+    matches_itself = selector is not None and selector.matches(pods.labels)
+    counts = selector is not None and bool(selector.requirements)
     return Constraint(
         max_skew=message.max_skew,
         topology_key=message.topology_key,
-        selector=selector,
+        counted=Counted(pods.tenant, pods.namespace, selector) if selector is not None and counts else None,
         min_domains=message.min_domains if message.HasField("min_domains") else 1,
         honors_affinity=(message.node_affinity_policy or HONOR) == HONOR,
         honors_taints=(message.node_taints_policy or IGNORE) == HONOR,
-        matches_itself=selector is not None and selector.matches(pods.labels),
-        counts_itself=_counts(selector, pods.labels),
-        slot=("spread", str(index)),
+        matches_itself=matches_itself,
+        counts_itself=matches_itself and counts,
     )
-
-
-def _counts(selector: Selector | None, labels: Labels) -> bool:
-    return selector is not None and bool(selector.requirements) and selector.matches(labels)

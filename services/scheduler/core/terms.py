@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from services.api.pb.ursa.core.v1.pod_pb2 import PodAffinityTerm, PodSpec
+from services.scheduler.core.hashed import Hashed
 from services.scheduler.core.selectors import Labels, Selector, compiled, shared
 
 # Labels by (tenant, namespace). A namespace that is not listed has none.
 Namespaces: TypeAlias = Mapping[tuple[str, str], Labels]
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Role(enum.Enum):
+    """What a term is to the pod that carries it."""
+
+    REQUIRED = enum.auto()
+    ANTI = enum.auto()  # required anti-affinity
+    PREFERRED = enum.auto()  # of either kind: the weight says which
+
+
+@dataclass(frozen=True, eq=True)
+class Term(Hashed):
     """Pods of ``tenant`` that ``selector`` matches (``None``: none), in some namespaces, seen through ``topology_key``.
 
     The namespaces are those listed and those that ``namespace_selector`` matches (``None``: none). ``weight`` is that
@@ -27,6 +37,7 @@ class Term:
     selector: Selector | None
     topology_key: str
     weight: int = 0
+    __hash__ = Hashed.__hash__
 
     def matches(self, tenant: str, namespace: str, labels: Labels, namespaces: Namespaces) -> bool:
         """A pod with these labels is meant."""
@@ -50,9 +61,16 @@ class AffinityTerms:
     def __bool__(self) -> bool:
         return bool(self.required or self.anti or self.preferred)
 
-    @property
-    def all(self) -> tuple[Term, ...]:
-        return (*self.required, *self.anti, *self.preferred)
+    def of(self, role: Role) -> tuple[Term, ...]:
+        if role is Role.REQUIRED:
+            return self.required
+        return self.anti if role is Role.ANTI else self.preferred
+
+    def by_role(self) -> Iterator[tuple[Role, Term]]:
+        """Every term, with what it is."""
+        for role in Role:
+            for term in self.of(role):
+                yield role, term
 
 
 NO_TERMS = AffinityTerms()

@@ -8,13 +8,14 @@ preferences score.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import reduce
 from operator import and_
 
 import numpy as np
 
 from services.scheduler.core.arrays import ALL, Bools, Ints, Rows
+from services.scheduler.core.census import Sums
 from services.scheduler.core.domains import DomainCounts, Extremes, united
 from services.scheduler.core.labels import ABSENT
 from services.scheduler.core.nodes import NodeColumns
@@ -28,22 +29,14 @@ from services.scheduler.core.plugin import (
     PodChange,
 )
 from services.scheduler.core.pods import PodClass
-from services.scheduler.core.relations import Relation, Slot, sources_of, sources_of_seekers
-from services.scheduler.core.terms import Namespaces, Term
+from services.scheduler.core.relations import Carrying, Matching, Relation, matches
+from services.scheduler.core.terms import Role, Term
 from services.scheduler.core.topology import Topology
 from services.scheduler.core.usage import Usage
 
 NOT_NEAR = "node(s) didn't match pod affinity rules"
 TOO_NEAR = "node(s) didn't match pod anti-affinity rules"
 NOT_WANTED = "node(s) didn't satisfy existing pods anti-affinity rules"
-
-# Pods that match every required term.
-NEAR: Slot = ("near", "")
-# By topology key: own anti-affinity terms that pods match; anti-affinity terms of pods that the class matches; and the
-# weights of all preferences.
-AWAY = "away"
-KEPT_AWAY = "kept away"
-WISHES = "wishes"
 
 
 class InterPodAffinity(DomainFilter):
@@ -67,9 +60,8 @@ class InterPodAffinity(DomainFilter):
         return away or any(_may_match(term, pods) for term in change.kind.terms.anti)
 
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
-        rules = _rules(pods)
-        keys = {term.topology_key for term in (*pods.terms.required, *pods.terms.anti)}
-        return keys | _keys_in_use(rules, KEPT_AWAY, usage)
+        own = {term.topology_key for term in (*pods.terms.required, *pods.terms.anti)}
+        return own | _kept_away(pods, usage).keys()
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainMask:
         return _AffinityMask(pods, usage, topology)
@@ -84,92 +76,67 @@ class PodAffinityScore(DomainScore):
         self._hard_weight = hard_pod_affinity_weight
 
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
-        wishes = _wishes(pods, self._hard_weight)
-        keys = {key for what, key in wishes.numbers(pods, usage.census.namespaces) if what == WISHES}
-        return keys | _keys_in_use(wishes, WISHES, usage)
+        return self._of_itself(pods, usage).keys() | self._wishes(pods, usage).keys()
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainPoints:
-        wishes = _wishes(pods, self._hard_weight)
-        keys = self.topology_keys(pods, usage)
-        counts = {key: _counts((WISHES, key), key, wishes, usage, topology) for key in sorted(keys)}
-        return _AffinityPoints(counts, _of_itself(pods, wishes, usage))
+        wishes, itself = self._wishes(pods, usage), self._of_itself(pods, usage)
+        return _AffinityPoints(
+            {key: _counts(wishes.get(key), key, topology) for key in sorted(wishes.keys() | itself.keys())}, itself
+        )
 
+    def _wishes(self, pods: PodClass, usage: Usage) -> dict[str, Sums]:
+        """What placed pods are to the class, and it to them, by topology key: the sum of the weights per row."""
+        parts: list[tuple[str, int, Relation]] = [
+            (term.topology_key, term.weight, Matching((term,))) for term in pods.terms.preferred
+        ]
+        for role, term in usage.census.sought(pods):
+            weight = self._weight(role, term)
+            if weight:
+                parts.append((term.topology_key, weight, Carrying(role, term)))
+        return _summed(parts, usage)
 
-class _Rules(Relation):
-    """What is required: of the class by itself, and of it by others."""
+    def _of_itself(self, pods: PodClass, usage: Usage) -> dict[str, int]:
+        """What one more pod of the class is to the next: as the one that is wished for, and as the one that wishes."""
+        numbers: Counter[str] = Counter()
+        for role, term in pods.terms.by_role():
+            weight = self._weight(role, term) * (2 if role is Role.PREFERRED else 1)
+            if weight and matches(term, pods, usage.census.namespaces):
+                numbers[term.topology_key] += weight
+        return {key: number for key, number in numbers.items() if number}
 
-    def __init__(self, pods: PodClass) -> None:
-        self._pods = pods
-        terms = pods.terms
-        # A pod counts as near if it matches every required term: it is found where the first one looks.
-        own = (*terms.required[:1], *terms.anti)
-        found = [source for term in own for source in sources_of(term.selector, pods.tenant)]
-        self.sources = tuple(dict.fromkeys((*found, *sources_of_seekers(pods))))
-
-    def numbers(self, other: PodClass, namespaces: Namespaces) -> Mapping[Slot, int]:
-        pods = self._pods
-        numbers: Counter[Slot] = Counter()
-        if pods.terms.required and all(_matches(term, other, namespaces) for term in pods.terms.required):
-            numbers[NEAR] = 1
-        for term in pods.terms.anti:
-            numbers[(AWAY, term.topology_key)] += _matches(term, other, namespaces)
-        for term in other.terms.anti:
-            numbers[(KEPT_AWAY, term.topology_key)] += _matches(term, pods, namespaces)
-        return {slot: number for slot, number in numbers.items() if number}
-
-
-class _Wishes(Relation):
-    """What is preferred: by the class of others, and by others of it."""
-
-    def __init__(self, pods: PodClass, hard_weight: int) -> None:
-        self._pods = pods
-        self._hard_weight = hard_weight
-        found = [source for term in pods.terms.preferred for source in sources_of(term.selector, pods.tenant)]
-        self.sources = tuple(dict.fromkeys((*found, *sources_of_seekers(pods))))
-
-    def numbers(self, other: PodClass, namespaces: Namespaces) -> Mapping[Slot, int]:
-        pods = self._pods
-        numbers: Counter[Slot] = Counter()
-        for term in pods.terms.preferred:
-            numbers[(WISHES, term.topology_key)] += term.weight * _matches(term, other, namespaces)
-        for term in other.terms.preferred:
-            numbers[(WISHES, term.topology_key)] += term.weight * _matches(term, pods, namespaces)
-        for term in other.terms.required if self._hard_weight else ():
-            numbers[(WISHES, term.topology_key)] += self._hard_weight * _matches(term, pods, namespaces)
-        return {slot: number for slot, number in numbers.items() if number}
+    def _weight(self, role: Role, term: Term) -> int:
+        if role is Role.PREFERRED:
+            return term.weight
+        return self._hard_weight if role is Role.REQUIRED else 0
 
 
 class _AffinityMask(DomainMask):
     def __init__(self, pods: PodClass, usage: Usage, topology: Topology) -> None:
-        rules = _rules(pods)
-        self._itself = _of_itself(pods, rules, usage)
-        near_keys = sorted({term.topology_key for term in pods.terms.required})
-        away_keys = sorted({term.topology_key for term in pods.terms.anti})
-        kept_away_keys = _keys_in_use(rules, KEPT_AWAY, usage) | {
-            key for what, key in self._itself if what == KEPT_AWAY
-        }
-        self._near = [_counts(NEAR, key, rules, usage, topology) for key in near_keys]
-        self._away = {key: _counts((AWAY, key), key, rules, usage, topology) for key in away_keys}
-        self._kept_away = {
-            key: _counts((KEPT_AWAY, key), key, rules, usage, topology) for key in sorted(kept_away_keys)
-        }
+        terms = pods.terms
+        near = usage.census.sums(Matching(terms.required)) if terms.required else None
+        near_keys = sorted({term.topology_key for term in terms.required})
+        self._near = [_counts(near, key, topology) for key in near_keys]
+        away = _summed([(term.topology_key, 1, Matching((term,))) for term in terms.anti], usage)
+        away_keys = sorted({term.topology_key for term in terms.anti})
+        self._away = {key: _counts(away.get(key), key, topology) for key in away_keys}
+        kept_away = sorted(_kept_away(pods, usage).items())
+        self._kept_away = {key: _counts(sums, key, topology) for key, sums in kept_away}
+        # What one more pod of the class adds. Whom its own terms keep away is in ``_away``, seen from the other side.
+        namespaces = usage.census.namespaces
+        self._near_itself = bool(terms.required) and all(matches(term, pods, namespaces) for term in terms.required)
+        self._away_itself = Counter(term.topology_key for term in terms.anti if matches(term, pods, namespaces))
         # The first pod of a group that wants to be together: nobody to be near to, anywhere.
-        self._first = NEAR in self._itself and not any(counts.counts.any() for counts in self._near)
+        self._first = self._near_itself and not any(counts.counts.any() for counts in self._near)
         self._groups = len(topology)
         self.mask = self._answer(ALL)
 
     def place(self, group: int) -> Rows | None:
-        changed: list[Rows] = []
-        for (what, key), number in self._itself.items():
-            if what == AWAY:
-                changed.append(self._away[key].add(group, number))
-            elif what == KEPT_AWAY:
-                changed.append(self._kept_away[key].add(group, number))
-            else:
-                changed += [counts.add(group, number) for counts in self._near]
-                if self._first:
-                    self._first = False
-                    changed.append(ALL)
+        changed: list[Rows] = [self._away[key].add(group, number) for key, number in self._away_itself.items()]
+        if self._near_itself:
+            changed += [counts.add(group, 1) for counts in self._near]
+            if self._first:
+                self._first = False
+                changed.append(ALL)
         groups = united(changed)
         if groups is not None:
             self.mask[groups] = self._answer(groups)
@@ -198,9 +165,9 @@ class _AffinityMask(DomainMask):
 
 
 class _AffinityPoints(DomainPoints):
-    def __init__(self, counts: Mapping[str, DomainCounts], itself: Mapping[Slot, int]) -> None:
+    def __init__(self, counts: Mapping[str, DomainCounts], itself: Mapping[str, int]) -> None:
         self._counts = counts
-        self._itself = {key: number for (_, key), number in itself.items()}
+        self._itself = itself
         self._extremes = Extremes()
         self._touched: list[Rows] = []
         self.points = np.zeros(len(next(iter(counts.values())).codes), dtype=np.int64)
@@ -240,35 +207,27 @@ class _AffinityPoints(DomainPoints):
         return points
 
 
-def _rules(pods: PodClass) -> _Rules:
-    known: _Rules | None = pods.derived.get(_Rules)
-    if known is None:
-        known = pods.derived[_Rules] = _Rules(pods)
-    return known
+def _kept_away(pods: PodClass, usage: Usage) -> dict[str, Sums]:
+    """Placed pods whose required anti-affinity the class matches, by topology key."""
+    terms = [term for role, term in usage.census.sought(pods) if role is Role.ANTI]
+    return _summed([(term.topology_key, 1, Carrying(Role.ANTI, term)) for term in terms], usage)
 
 
-def _wishes(pods: PodClass, hard_weight: int) -> _Wishes:
-    known: _Wishes | None = pods.derived.get((_Wishes, hard_weight))
-    if known is None:
-        known = pods.derived[(_Wishes, hard_weight)] = _Wishes(pods, hard_weight)
-    return known
+def _summed(parts: Iterable[tuple[str, int, Relation]], usage: Usage) -> dict[str, Sums]:
+    """By topology key, the weighted sum per row of what is related; keys without any are left out."""
+    total: dict[str, Sums] = {}
+    for key, weight, relation in parts:
+        sums = usage.census.sums(relation)
+        if sums is not None and sums.any():
+            weighted = sums if weight == 1 else sums * np.int32(weight)
+            total[key] = total[key] + weighted if key in total else weighted
+    return total
 
 
-def _of_itself(pods: PodClass, relation: Relation, usage: Usage) -> Mapping[Slot, int]:
-    """What one more pod of the class adds."""
-    return relation.numbers(pods, usage.census.namespaces)
-
-
-def _keys_in_use(relation: Relation, what: str, usage: Usage) -> set[str]:
-    """Topology keys under which some placed pod has a number."""
-    return {key for (slot, key), sums in usage.census.sums(relation).items() if slot == what and sums.any()}
-
-
-def _counts(slot: Slot, key: str, relation: Relation, usage: Usage, topology: Topology) -> DomainCounts:
+def _counts(sums: Sums | None, key: str, topology: Topology) -> DomainCounts:
     domains = topology.domains[key]
-    placed = usage.census.sums(relation).get(slot)
-    sums = np.zeros(domains.count + 1, dtype=np.int64) if placed is None else domains.sums(placed)
-    return DomainCounts(sums, topology.codes[key], topology.single[key])
+    counts = np.zeros(domains.count + 1, dtype=np.int64) if sums is None else domains.sums(sums)
+    return DomainCounts(counts, topology.codes[key], topology.single[key])
 
 
 def _clear(counts: Mapping[str, DomainCounts], groups: Rows, total: int) -> Bools:
@@ -276,10 +235,6 @@ def _clear(counts: Mapping[str, DomainCounts], groups: Rows, total: int) -> Bool
     if not counts:
         return np.ones(total, dtype=np.bool_)[groups]
     return reduce(and_, (of_key.of(groups) == 0 for of_key in counts.values()))
-
-
-def _matches(term: Term, pods: PodClass, namespaces: Namespaces) -> bool:
-    return term.matches(pods.tenant, pods.namespace, pods.labels, namespaces)
 
 
 def _may_match(term: Term, pods: PodClass) -> bool:

@@ -51,7 +51,8 @@ class PodTopologySpread(DomainFilter):
             return False
         spread = spreading(pods, DO_NOT_SCHEDULE)
         # A pod that begins to end is counted no more: it is reported as gone, and does not count as what it is now.
-        return spread is not None and bool(spread.numbers(change.kind, {}))
+        constraints = () if spread is None else spread.constraints
+        return any(c.counted is not None and c.counted.number(change.kind, {}) for c in constraints)
 
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
         spread = spreading(pods, DO_NOT_SCHEDULE)
@@ -93,7 +94,7 @@ def _counted(
     eligible = constraint.eligible(pods, nodes)
     rows = complete if eligible is None else complete & eligible
     domains = topology.domains[key]
-    placed = usage.census.sums(spread).get(constraint.slot)
+    placed = None if constraint.counted is None else usage.census.sums(constraint.counted)
     sums = np.zeros(domains.count + 1, dtype=np.int64) if placed is None else domains.sums(placed, rows)
     present = np.zeros(domains.count + 1, dtype=np.bool_)
     present[domains.codes[rows]] = True
