@@ -142,6 +142,33 @@ def watch(
     finish(lambda: driver.run(parameters, progress), output)
 
 
+@app.command()
+def ramp(
+    quick: QuickOption = False,
+    rate: Annotated[float | None, _asked("Writes/s.", least=1)] = None,
+    write_seconds: Annotated[float | None, _asked("Of each step.", least=0.5)] = None,
+    first: Annotated[int | None, _asked("Watches of the first step; 25 times as many of one node.", least=1)] = None,
+    most: Annotated[int | None, _asked("Of the last, should nothing break before.", least=1)] = None,
+    memory_mb: Annotated[float | None, _asked("What the server may take.", least=1)] = None,
+    budget: Annotated[float | None, _asked("Seconds for all of it.", least=1)] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Double the watches of one server until deliveries are late, something fails or memory runs out; at most 5 min."""
+    from services.bench import ramp as driver
+
+    parameters = _chosen(
+        driver.RampParameters(),
+        quick,
+        writes_per_second=rate,
+        write_seconds=write_seconds,
+        first=first,
+        most=most,
+        memory_mb_max=memory_mb,
+        budget_s=budget,
+    )
+    finish(lambda: driver.run(parameters, progress), output)
+
+
 @app.command("list")
 def list_(
     quick: QuickOption = False,

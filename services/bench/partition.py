@@ -35,8 +35,9 @@ class Partition:
     """The running processes. ``second``: another server over the same etcd, for readers whose CPU is measured apart
     from the writers'."""
 
-    def __init__(self, home: pathlib.Path, base_port: int) -> None:
+    def __init__(self, home: pathlib.Path, base_port: int, configuration: str = "") -> None:
         self.home = home
+        self._configuration = configuration
         self._base = base_port
         self.etcd_endpoint = f"{HOST}:{base_port}"
         self.endpoint = f"{HOST}:{base_port + 2}"
@@ -85,7 +86,7 @@ class Partition:
         endpoint = endpoint or self.endpoint
         metrics = f"{HOST}:{int(endpoint.rpartition(':')[2]) + 1}"
         config = self.home / f"server-{endpoint.rpartition(':')[2]}.toml"
-        config.write_text(_config(endpoint, metrics, self.etcd_endpoint))
+        config.write_text(_config(endpoint, metrics, self.etcd_endpoint) + self._configuration)
         began = time.perf_counter()
         argv = [sys.executable, "-m", "services.tenant_partition", "--config", str(config)]
         process = await processes.start(argv, self.home / "server.log")
@@ -118,10 +119,13 @@ class Partition:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Partition]:
-    """A partition; on leaving, nothing is left. Raises ``ClusterFailed``."""
+async def running(configuration: str = "") -> AsyncIterator[Partition]:
+    """A partition, whose servers have ``configuration`` (TOML) besides; on leaving, nothing is left.
+
+    Raises ``ClusterFailed``.
+    """
     home = pathlib.Path(tempfile.mkdtemp(prefix="ursa-bench-"))
-    partition = Partition(home, free_base_port())
+    partition = Partition(home, free_base_port(), configuration)
     try:
         await partition.start_etcd()
         await partition.start_server()

@@ -47,14 +47,17 @@ class Trial:
 
 
 @contextlib.asynccontextmanager
-async def started(benchmark: str, parameters: DataclassInstance, progress: Progress) -> AsyncIterator[Trial]:
+async def started(
+    benchmark: str, parameters: DataclassInstance, progress: Progress, *, configuration: str = ""
+) -> AsyncIterator[Trial]:
     """A partition and the report of what happens to it, with the machine's speed before and after.
 
+    ``configuration``: sections (TOML) that its servers get besides their own.
     Raises ``cluster.ClusterFailed``.
     """
     report = Report(benchmark, asdict(parameters))
     calibration = Calibration()
-    async with partition.running() as running:
+    async with partition.running(configuration) as running:
         report.machine["etcd"] = running.etcd_version
         yield Trial(running, report, progress)
     report.figures.update(calibration.figures())

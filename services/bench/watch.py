@@ -285,7 +285,7 @@ class Bench:
             namespace=partition.NAMESPACE,
             app=app,
             connections=self._parameters.connections,
-            record=record,
+            recorded=count if record else 0,
             unread=unread,
         )
         async with crew.worker(load, self._partition.home) as worker:

@@ -24,6 +24,7 @@ DISTINCT_LABELS = "distinct-labels"
 NODE_NAMES = "node-names"
 
 _PROBLEMS_SHOWN = 5
+_OPENING_AT_ONCE = 512
 # So small that the server has to wait for this reader after a few events.
 _UNREAD_WINDOW_BYTES = 16_384
 
@@ -32,8 +33,8 @@ _UNREAD_WINDOW_BYTES = 16_384
 class WatchLoad:
     """``mode``: ``own-streams`` (typed watches of the namespace, each its own stream), ``distinct-labels`` (one
     multiplexed stream, a selection of its own per watch, each of which selects every pod) or ``node-names`` (one
-    stream, one ``spec.nodeName`` per watch). Watches begin after ``revision``. ``record``: keep every event's arrival.
-    ``unread``: open the streams and never read from them.
+    stream, one ``spec.nodeName`` per watch). Watches begin after ``revision``. ``recorded``: about so many, spread
+    evenly, keep every event's arrival. ``unread``: open the streams and never read from them.
     """
 
     endpoint: str
@@ -44,8 +45,13 @@ class WatchLoad:
     namespace: str
     app: str = ""
     connections: int = 8
-    record: bool = False
+    recorded: int = 0
     unread: bool = False
+
+
+def sampled(load: WatchLoad) -> int:
+    """Every so many-th watch of ``load`` keeps the arrivals, beginning with the first; 0: none does."""
+    return max(1, load.watches // load.recorded) if load.recorded else 0
 
 
 def node_name(number: int) -> str:
@@ -140,12 +146,16 @@ class TypedStream(http2.Messages):
 
 
 class MultiplexedStream(http2.Messages):
-    """A ``Receiver`` of a multiplexed stream: ``watches`` by id, from 1."""
+    """A ``Receiver`` of a multiplexed stream: ``watches`` by id, from 1.
 
-    def __init__(self, tally: Tally, watches: list[Watch]) -> None:
+    ``every`` so many-th is checked event by event.
+    """
+
+    def __init__(self, tally: Tally, watches: list[Watch], every: int = 0) -> None:
         super().__init__(self._message)
         self._tally = tally
         self._watches = watches
+        self._every = every
 
     def _message(self, data: scan.Data, start: int, end: int) -> None:
         tally = self._tally
@@ -155,6 +165,9 @@ class MultiplexedStream(http2.Messages):
             watch_id, revision, events = scan.batch(data, first, last)
             if events:
                 watch = self._watches[watch_id - 1]
+                if self._every and not (watch_id - 1) % self._every:
+                    watch.take_each(data, first, last)
+                    continue
                 if revision <= watch.revision:
                     tally.complain(f"watch {watch_id}: {revision} after {watch.revision}")
                 watch.revision = revision
@@ -202,14 +215,14 @@ class Watchers:
         load = self._load
         self.watches = [Watch(self.tally, load.revision) for _ in range(load.watches)]
         if load.mode == OWN_STREAMS:
-            await self._open_streams()
+            await self._open_streams(timeout_s)
         else:
             await self._open_multiplexed()
-        await self._until(lambda: self.tally.opened >= load.watches, timeout_s)
+        await self._until(lambda: self.tally.opened >= load.watches or bool(self.tally.problems), timeout_s)
         if self.tally.opened < load.watches:
             raise http2.CallFailed(f"{self.tally.opened} of {load.watches} watches opened: {self.tally.problems}")
 
-    async def _open_streams(self) -> None:
+    async def _open_streams(self, timeout_s: float) -> None:
         load = self._load
         window = _UNREAD_WINDOW_BYTES if load.unread else http2.STREAM_WINDOW_BYTES
         count = min(load.connections, load.watches)
@@ -217,16 +230,23 @@ class Watchers:
             await http2.connect(load.endpoint, stream_window=window, unread=load.unread) for _ in range(count)
         ]
         request = self._selection().SerializeToString()
+        every = sampled(load)
         for number, watch in enumerate(self.watches):
-            # One watch of each connection is checked event by event, the others by count and last version.
-            each = load.record or number < count
+            # Those that keep arrivals, else one of each connection, are checked event by event, the others by count and
+            # last version.
+            each = not number % every if every else number < count
             receiver = NeverReads(self.tally) if load.unread else TypedStream(watch, each=each)
             self._connections[number % count].start(WATCH, receiver, request)
+            await self._until(lambda sent=number: self._settled(sent), timeout_s)  # type: ignore[misc]
+
+    def _settled(self, sent: int) -> bool:
+        """So few are opening that more may begin: what is measured is what a server carries, not a stampede."""
+        return sent - self.tally.opened < _OPENING_AT_ONCE or bool(self.tally.problems)
 
     async def _open_multiplexed(self) -> None:
         connection = await http2.connect(self._load.endpoint)
         self._connections = [connection]
-        receiver = MultiplexedStream(self.tally, self.watches)
+        receiver = MultiplexedStream(self.tally, self.watches, sampled(self._load))
         stream = connection.start(methods.WATCH_METHOD, receiver, None)
         for number in range(self._load.watches):
             create = CreateWatch(watch_id=number + 1, resource=PODS.resource, selection=self._selection(number))

@@ -33,6 +33,10 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # What nobody has asked to read yet stays within 64 kB a call: without this gRPC learns to buffer megabytes.
     ("grpc.http2.bdp_probe", 0),
+    # Calls that no acceptor has taken yet. Beyond 1,000 gRPC begins to answer by itself, with a bare CANCELLED; whom to
+    # turn away, and when to come back, is for the lanes to say.
+    ("grpc.server.max_pending_requests", 4_096),
+    ("grpc.server.max_pending_requests_hard_limit", 8_192),
     # For the acceptors of one process. That another process has the port is found out before.
     ("grpc.so_reuseport", 1),
     ("grpc.keepalive_time_ms", 30_000),

@@ -97,6 +97,21 @@ def test_watch(tmp_path: pathlib.Path) -> None:
     assert positive(figures, *rates, "watched_create_p99", "watch_latency_p99")
 
 
+def test_ramp(tmp_path: pathlib.Path) -> None:
+    figures = measured(tmp_path, "ramp", "--first=20", "--most=40", "--write-seconds=0.5", "--rate=20")
+    ladders = {"ramp_own_streams", "ramp_multiplexed", "ramp_node_watches"}
+    shown = {f"{ladder}_{what}" for ladder in ladders for what in ("p99", "memory", "server_cpu_share")}
+    assert set(figures) == ladders | shown | CALIBRATION
+    assert [figures[ladder]["value"] for ladder in sorted(ladders)] == [40, 1000, 40]
+    assert all("nothing broke" in figures[ladder]["reference_source"] for ladder in ladders)
+
+
+def test_ramp_says_what_broke(tmp_path: pathlib.Path) -> None:
+    figures = measured(tmp_path, "ramp", "--first=20", "--most=40", "--write-seconds=0.5", "--rate=20", "--memory-mb=1")
+    assert (figures["ramp_own_streams"]["value"], figures["ramp_own_streams"]["reference"]) == (0, 20)
+    assert "broke: memory" in figures["ramp_own_streams"]["reference_source"]
+
+
 def test_list(tmp_path: pathlib.Path) -> None:
     figures = measured(tmp_path, "list", "--pods=2000", "--lists=2", "--at-once=3", "--rounds=1")
     names = {
