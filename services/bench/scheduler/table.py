@@ -26,10 +26,14 @@ def show(report: Report, outcomes: Sequence[Outcome], *, batched: bool, console:
     parts: list[RenderableType] = [_table(outcomes, batched)]
     for title, result in (("Not supported", "not supported"), ("Failed", "failed")):
         parts += _list(title, [(one.workload.full_name, _reason(one)) for one in outcomes if _is(one, result)])
-    notes = [(one.workload.full_name, note) for one in outcomes for note in results.notes_of(one)]
-    parts += _list("Notes", [(name, note) for name, note in notes if not note.endswith(results.TOO_SHORT)])
-    if short := [name for name, note in notes if note.endswith(results.TOO_SHORT)]:
+    parts += _list("Notes", [(one.workload.full_name, note) for one in outcomes for note in dict.fromkeys(one.notes)])
+    windows = [window for outcome in outcomes for window in results.named(outcome)]
+    if short := [name for name, measured in windows if not measured.samples]:
         parts.append(Text(f"{results.TOO_SHORT.capitalize()}: {', '.join(short)}"))
+    if any(measured.others_share > results.OTHERS_SHARE_SAID for _, measured in windows):
+        parts.append(
+            Text("others: what processes that are not the benchmark's took of all cores; rates suffer from it.")
+        )
     if any(outcome.workload.gates for outcome in outcomes):
         parts.append(Text("Feature gates of the files are kube-scheduler's and were ignored."))
     drift = report.figures.get("calibration_drift")
@@ -52,7 +56,7 @@ def _reason(outcome: Outcome) -> str:
 def _table(outcomes: Sequence[Outcome], batched: bool) -> Table:
     table = Table(title="ursa bench scheduler", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("workload")
-    for column in (*_NUMBERS, *(f"{name} CPU-s" for name in _USED)):
+    for column in (*_NUMBERS, *(f"{name} CPU-s" for name in _USED), "others"):
         table.add_column(column, justify="right")
     for outcome in outcomes:
         for name, measured in results.named(outcome):
@@ -75,6 +79,7 @@ def _cells(outcome: Outcome, measured: Measured, batched: bool) -> list[str]:
         *([number(aim.must), number(aim.aim), aim.verdict(rate)] if aim else ["", "", ""]),
         *(number(percentile(stage, share) * 1000.0) for share in (0.5, 0.99)),
         *(number(_cpu_s(measured, prefix)) for prefix in _USED.values()),
+        f"{measured.others_share:.0%}",
     ]
 
 
