@@ -12,6 +12,7 @@ from services.placement import affinity, nodes, pods, tolerations
 from services.scheduler.core.nodes import NodeId
 from services.scheduler.core.plugins.node_unschedulable import UNSCHEDULABLE
 from services.scheduler.core.ties import tie_hash
+from tests.unit.scheduler import reference_topology as topology
 
 
 @dataclass
@@ -28,16 +29,35 @@ class ReferenceNode:
 
 
 class ReferenceScheduler:
-    def __init__(self, cluster: Sequence[tuple[str, Node]], *, scheduler: str, seed: int) -> None:
+    def __init__(
+        self,
+        cluster: Sequence[tuple[str, Node]],
+        *,
+        scheduler: str,
+        seed: int,
+        namespaces: topology.NamespaceLabels | None = None,
+    ) -> None:
         self.nodes = [ReferenceNode(NodeId(partition, node.metadata.name), node) for partition, node in cluster]
         self._scheduler = scheduler
         self._seed = seed
+        self.namespaces = namespaces or {}
+
+    def allowed(self, pod: Pod, on: ReferenceNode) -> bool:
+        """Feasible, and nothing that is placed elsewhere forbids it."""
+        if not self.feasible(pod, on):
+            return False
+        places, at = self._places(self.nodes), self._places([on])[0]
+        return topology.spreading_allows(pod, at, places) and topology.affinity_allows(pod, at, places, self.namespaces)
 
     def place(self, pod: Pod) -> NodeId | None:
-        feasible = [node for node in self.nodes if self.feasible(pod, node)]
+        feasible = [node for node in self.nodes if self.allowed(pod, node)]
         if not feasible:
             return None
-        best = min(feasible, key=lambda node: self._key(pod, node, feasible))
+        chosen, places = self._places(feasible), self._places(self.nodes)
+        spread = topology.spreading_scores(pod, chosen, places)
+        wished = topology.affinity_scores(pod, chosen, places, self.namespaces)
+        more = {node.id: 2 * a + 2 * b for node, a, b in zip(feasible, spread, wished, strict=True)}
+        best = min(feasible, key=lambda node: self._key(pod, node, feasible, more[node.id]))
         best.placed.append(pod)
         return best.id
 
@@ -58,7 +78,13 @@ class ReferenceScheduler:
         used = {resource: on.used(resource) for resource in pods.requests(pod)}
         return not nodes.fits(pods.requests(pod), nodes.allocatable(node), used, len(on.placed))
 
-    def _key(self, pod: Pod, on: ReferenceNode, feasible: list[ReferenceNode]) -> tuple[int, int, int, int, int]:
+    @staticmethod
+    def _places(nodes: Sequence[ReferenceNode]) -> list[topology.Place]:
+        return [(node.id.partition, node.node, node.placed) for node in nodes]
+
+    def _key(
+        self, pod: Pod, on: ReferenceNode, feasible: list[ReferenceNode], more: int
+    ) -> tuple[int, int, int, int, int]:
         of_tenant: Counter[str] = Counter()
         total: Counter[str] = Counter()
         for node in self.nodes:
@@ -67,7 +93,7 @@ class ReferenceScheduler:
                 of_tenant[node.id.partition] += placed.metadata.tenant == pod.metadata.tenant
         partition = on.id.partition
         return (
-            -self._score(pod, on, feasible),
+            -self._score(pod, on, feasible) - more,
             of_tenant[partition],
             total[partition],
             len(on.placed),
