@@ -98,6 +98,38 @@ def deleting_a_namespace_deletes_what_is_in_it(cluster: Cluster) -> None:
     assert "pod/" not in remaining.stdout
 
 
+def exactly_the_pods_that_hold_a_node_have_a_claim(cluster: Cluster) -> None:
+    """What was deleted left no claim behind, what runs has one, and the ledgers' sums are theirs."""
+    eventually(lambda: _claims(cluster) == _holders(cluster), within_s=10, what="one claim per running pod, none more")
+    counted = sum(total.get("pods", 0) for total in _totals(cluster))
+    assert counted == len(_claims(cluster))
+    table = cluster.ursa("get", "capacityclaims")
+    assert "blue/shop/web" in table and "red/shop" not in table, table
+
+
+def _claims(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """Node and tenant partition of each claim, by pod UID."""
+    return {
+        item["metadata"]["name"]: (item["spec"]["nodeName"], item["spec"]["tenantPartition"])
+        for item in cluster.items("capacityclaims")
+    }
+
+
+def _holders(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """The same of every pod that is bound and has not ended."""
+    homes = {item["metadata"]["name"]: item["spec"]["tenantPartition"] for item in cluster.items("tenantplacements")}
+    return {
+        pod["metadata"]["uid"]: (pod["spec"]["nodeName"], homes[pod["metadata"]["tenant"]])
+        for pod in cluster.items("pods", "--all-tenants", "-A")
+        if pod["spec"].get("nodeName") and pod["status"].get("phase") not in ("Succeeded", "Failed")
+    }
+
+
+def _totals(cluster: Cluster) -> list[dict[str, int]]:
+    found = [total for ledger in cluster.items("capacityledgers") for total in ledger.get("claimed", [])]
+    return [{name: int(value) for name, value in total.items() if name == "pods"} for total in found]
+
+
 STEPS = (
     create_tenants_on_different_partitions,
     apply_a_manifest_to_each_and_wait_until_all_run,
@@ -108,4 +140,5 @@ STEPS = (
     a_request_to_the_wrong_partition_names_the_right_one,
     a_tenant_name_has_one_owner,
     deleting_a_namespace_deletes_what_is_in_it,
+    exactly_the_pods_that_hold_a_node_have_a_claim,
 )
