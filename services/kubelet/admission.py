@@ -21,6 +21,11 @@ class Rejection(NamedTuple):
     message: str
 
 
+PORTS_TAKEN = Rejection(
+    "NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the pod"
+)
+
+
 def admit(
     pod: Pod,
     *,
@@ -35,9 +40,7 @@ def admit(
     if reasons:
         return _out_of(reasons[0], requests, allocatable, used, pods_used)
     if pods.ports_conflict(pods.host_ports(pod), ports_used):
-        return Rejection(
-            "NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the pod"
-        )
+        return PORTS_TAKEN
     return None
 
 

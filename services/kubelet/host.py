@@ -1,7 +1,8 @@
 """The shell: any number of kubelets in one process, on shared connections to each partition.
 
 Per node and tenant partition there is one watch on the partition's multiplexed stream; per tenant partition one link
-(statuses, confirmations, events); per resource partition one keeper of nodes and leases. No task is per node or pod.
+(statuses, confirmations, events); per resource partition one keeper of nodes and leases and one link for claims. No
+task is per node or pod.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from services.api.kinds import PODS, TENANT_PARTITIONS
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
@@ -21,9 +23,11 @@ from services.client.informer import Change, Informer
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
 from services.kubelet import nodestatus, tracing
+from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
 from services.kubelet.hollow import HollowRuntime
 from services.kubelet.instructions import (
+    ClaimCapacity,
     ConfirmRemoval,
     Forget,
     Instruction,
@@ -99,6 +103,7 @@ class Host:
         self._of_kubelet: dict[int, _Node] = {}
         self._tenancies: dict[str, _Tenancy] = {}
         self._keepers: list[NodeKeeper] = []
+        self._claims: dict[str, ClaimLink] = {}
         self._tasks: Supervisor | None = None
         self._directory = PartitionDirectory(
             TENANT_PARTITIONS,
@@ -151,6 +156,8 @@ class Host:
         )
         self._keepers.append(keeper)
         tasks.start(keeper.run(), name=f"node-keeper-{name}")
+        claims = self._claims[name] = ClaimLink(connection, self, self._clock, self._rand)
+        tasks.start(claims.run(), name=f"claim-link-{name}")
         self._directory.follow(connection.mux)
 
     def _make_nodes(self, pool: Pool) -> list[NodeEntry]:
@@ -249,6 +256,14 @@ class Host:
     def status_written(self, uid: str, error: StatusError | None) -> None:
         self._if_known(uid, lambda kubelet: kubelet.status_written(uid, error))
 
+    def claim_of(self, uid: str) -> CapacityClaim | None:
+        """For the links: the claim to make now."""
+        origin = self.provenance.peek(uid)
+        return None if origin is None else origin.kubelet.claim_of(uid)
+
+    def claim_answered(self, uid: str, refusal: StatusError | None) -> None:
+        self._if_known(uid, lambda kubelet: kubelet.claim_answered(uid, refusal))
+
     def removal_answered(self, uid: str, error: StatusError | None) -> None:
         self._if_known(uid, lambda kubelet: kubelet.removal_answered(uid, error))
 
@@ -278,6 +293,9 @@ class Host:
                         node.runtime.adopt(pod)
                     else:
                         node.runtime.start(pod)
+                case ClaimCapacity(origin, uid):
+                    self.provenance.remember(uid, kubelet, origin)
+                    self._claims[kubelet.facts.resource_partition].claim(uid)
                 case StopPod(uid, grace_s):
                     self.provenance.remember(uid, kubelet, partition)
                     node.runtime.stop(uid, grace_s)

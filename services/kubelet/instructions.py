@@ -25,6 +25,13 @@ class StartPod(NamedTuple):
     adopt: bool
 
 
+class ClaimCapacity(NamedTuple):
+    """Claim the node's capacity for the pod: it was bound without a claim."""
+
+    partition: str
+    uid: str
+
+
 class StopPod(NamedTuple):
     uid: str
     grace_s: float
@@ -83,5 +90,5 @@ class Forget(NamedTuple):
 
 
 Instruction: TypeAlias = (
-    StartPod | StopPod | ReportStatus | ConfirmRemoval | SetTimer | Record | Journal | Trace | Forget
+    StartPod | ClaimCapacity | StopPod | ReportStatus | ConfirmRemoval | SetTimer | Record | Journal | Trace | Forget
 )

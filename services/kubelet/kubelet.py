@@ -3,6 +3,7 @@
 What happens to a pod (stages in ``worker.py``):
 
 - a pod that is bound here is admitted (or fails), started, and reported Running when its containers run;
+- one that was bound without a capacity claim waits until its claim is held, or fails if the ledger refuses it;
 - one that is Running already when it is first seen was started by an earlier process: it is adopted, not admitted;
 - containers that end are restarted as the restart policy says, with a growing pause, or decide the pod's phase;
 - ``deletionTimestamp``: containers are stopped within the grace, the final status is written, and then the object is
@@ -21,12 +22,15 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
 from services.base.telemetry import TRACEPARENT_ANNOTATION, is_sampled
 from services.client.informer import Change
 from services.kubelet import metrics, podstatus
 from services.kubelet.admission import Rejection, admit
+from services.kubelet.claiming import claim_for, refused
 from services.kubelet.instructions import (
+    ClaimCapacity,
     ConfirmRemoval,
     Forget,
     Instruction,
@@ -82,6 +86,26 @@ class Kubelet:
             else:
                 self._seen(change.new, change.partition)
         return self._take()
+
+    def claim_answered(self, uid: str, refusal: StatusError | None) -> list[Instruction]:
+        """The pod's capacity is held, or the ledger has refused it for good."""
+        worker = self.workers.get(uid)
+        if worker is None or worker.stage is not Stage.CLAIMING:
+            if worker is not None and refusal is not None:
+                _log.warning("a running pod has no claim", extra={**self._fields(worker), "cause": refusal.message})
+            return []
+        if refusal is None:
+            self._admit_and_start(worker)
+        else:
+            self._reject(worker, refused(refusal, worker.pod, self.allocatable))
+        return self._take()
+
+    def claim_of(self, uid: str) -> CapacityClaim | None:
+        """The claim to make for a pod that still needs one."""
+        worker = self.workers.get(uid)
+        if worker is None or worker.gone or worker.stage in (Stage.STOPPING, Stage.ENDED):
+            return None
+        return claim_for(worker.pod, worker.partition)
 
     def runtime_event(self, event: RuntimeEvent) -> list[Instruction]:
         worker = self.workers.get(event.uid)
@@ -186,22 +210,43 @@ class Kubelet:
         if terminal and not deleting:
             return  # It ended under an earlier process and takes nothing of the node.
         worker = PodWorker(pod, partition, self._clock.time())
-        rejection = None if terminal or deleting or _was_running(pod) else self._admit(pod)
         self.workers[worker.uid] = worker
         _restore(worker)
         if terminal:
             worker.stage, worker.phase = Stage.ENDED, pod.status.phase
             self._confirm(worker)
-        elif rejection is not None:
-            self._reject(worker, rejection)
         elif deleting:
             self._delete(worker)
+        elif _was_running(pod):
+            # It runs, whatever the ledger says; a claim that it lacks is made good all the same.
+            self._start(worker)
+            self._claim_unless_claimed(worker)
+        elif not self._claim_unless_claimed(worker):
+            self._admit_and_start(worker)
+
+    def _claim_unless_claimed(self, worker: PodWorker) -> bool:
+        if worker.pod.spec.capacity_claimed:
+            return False
+        if not _was_running(worker.pod):
+            worker.stage = Stage.CLAIMING
+        self._out.append(ClaimCapacity(worker.partition, worker.uid))
+        return True
+
+    def _admit_and_start(self, worker: PodWorker) -> None:
+        worker.stage = Stage.CLAIMING  # It holds nothing yet: admission must not count it as one that does.
+        rejection = self._admit(worker.pod)
+        if rejection is not None:
+            self._reject(worker, rejection)
         else:
-            worker.adopted = worker.journaled
-            self._out.append(StartPod(pod, adopt=worker.adopted))
-            if not worker.adopted:
-                self._out.append(SetTimer(worker.uid, REPORT_PENDING_AFTER_S, Wake.REPORT_PENDING))
-            self._set_deadline(worker)
+            worker.stage = Stage.STARTING
+            self._start(worker)
+
+    def _start(self, worker: PodWorker) -> None:
+        worker.adopted = worker.journaled
+        self._out.append(StartPod(worker.pod, adopt=worker.adopted))
+        if not worker.adopted:
+            self._out.append(SetTimer(worker.uid, REPORT_PENDING_AFTER_S, Wake.REPORT_PENDING))
+        self._set_deadline(worker)
 
     def _admit(self, pod: Pod) -> Rejection | None:
         holding = [worker for worker in self.workers.values() if worker.holds]
@@ -229,7 +274,7 @@ class Kubelet:
 
     def _differs(self, worker: PodWorker) -> bool:
         """Somebody else changed what is ours (a node controller marks pods not ready on a node that it lost)."""
-        if worker.stage is Stage.STARTING:
+        if worker.stage in (Stage.CLAIMING, Stage.STARTING):
             return False
         return podstatus.build(worker, self.facts, self._clock.time()) != worker.pod.status
 

@@ -16,6 +16,11 @@ UNKNOWN_PODS = Counter(
 )
 STATUS_WRITES = Counter("kubelet_status_writes", "Pod status writes by outcome", ["partition", "outcome"])
 REMOVALS = Counter("kubelet_pod_removals", "Confirmed pod deletions by outcome", ["partition", "outcome"])
+CLAIMS = Counter(
+    "kubelet_capacity_claims",
+    "Claims for pods that were bound without one, by what became of them",
+    ["partition", "outcome"],
+)
 LEASE_RENEWALS = Counter("kubelet_lease_renewals", "Node lease renewals by outcome", ["partition", "outcome"])
 NODE_REPORTS = Counter(
     "kubelet_node_reports", "Node writes by what was done and outcome", ["partition", "action", "outcome"]

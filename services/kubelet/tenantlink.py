@@ -8,11 +8,13 @@ another, so writes of one pod are ordered. There is no timer: a batch is whateve
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
@@ -26,7 +28,6 @@ from services.rpc.status import StatusError, internal
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 500
-REMOVALS_AT_ONCE = 16
 RETRY_INITIAL_S, RETRY_MAX_S = 0.1, 5.0
 # What fails alone, among others that go well, waits this long and holds nobody up.
 DEFER_S = 2.0
@@ -172,10 +173,9 @@ class TenantLink:
             await self._removals_wake.wait()
             self._removals_wake.clear()
             while self._removals:
-                uids = list(self._removals)[:REMOVALS_AT_ONCE]
+                uids = list(itertools.islice(self._removals, BATCH_MAX))
                 pods = [self._removals.pop(uid) for uid in uids]
-                answers = await asyncio.gather(*(self._remove(pod) for pod in pods))
-                again = [pod for pod, done in zip(pods, answers, strict=True) if not done]
+                again = self._settle_removals(pods, await self._remove(pods))
                 if len(again) < len(pods):
                     backoff.reset()
                     for pod in again:
@@ -185,22 +185,34 @@ class TenantLink:
                     self.remove(pod)
                 await self._clock.sleep(backoff.next())
 
-    async def _remove(self, pod: Pod) -> bool:
-        """False: it must be tried again."""
-        metadata = pod.metadata
-        failure: StatusError | None = None
+    async def _remove(self, pods: Sequence[Pod]) -> Sequence[Outcome]:
         try:
-            await self._connection.clientset.pods.delete(
-                metadata.name,
-                tenant=metadata.tenant,
-                namespace=metadata.namespace,
-                uid=metadata.uid,
-                grace_period_seconds=0,
-            )
+            outcomes = await self._connection.clientset.pods.batch_delete([_final_delete(pod) for pod in pods])
         except StatusError as error:
-            if is_retryable(error):
-                return False
-            failure = error
-        metrics.REMOVALS.labels(self.name, "ok" if failure is None else failure.reason).inc()
-        self._owner.removal_answered(metadata.uid, failure)
-        return True
+            return [Outcome(error, pod.metadata.name, "", 0) for pod in pods]
+        if len(outcomes) != len(pods):
+            mismatch = internal(f"{len(outcomes)} outcomes for {len(pods)} deletions")
+            return [Outcome(mismatch, pod.metadata.name, "", 0) for pod in pods]
+        return outcomes
+
+    def _settle_removals(self, pods: Sequence[Pod], outcomes: Sequence[Outcome]) -> list[Pod]:
+        """Hand on what is definite; the pods whose deletion must be tried again."""
+        again: list[Pod] = []
+        for pod, outcome in zip(pods, outcomes, strict=True):
+            failure = outcome.status
+            if failure is not None and is_retryable(failure):
+                again.append(pod)
+                continue
+            metrics.REMOVALS.labels(self.name, "ok" if failure is None else failure.reason).inc()
+            self._owner.removal_answered(pod.metadata.uid, failure)
+        return again
+
+
+def _final_delete(pod: Pod) -> DeleteRequest:
+    """With grace 0, of this very pod."""
+    metadata = pod.metadata
+    request = DeleteRequest(
+        tenant=metadata.tenant, namespace=metadata.namespace, name=metadata.name, grace_period_seconds=0
+    )
+    request.preconditions.uid = metadata.uid
+    return request

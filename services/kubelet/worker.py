@@ -10,11 +10,13 @@ from services.placement.resources import Amounts
 
 
 class Stage(enum.Enum):
-    """STARTING ─▶ RUNNING ⇄ BACKOFF (waits to be restarted) ─▶ ENDED (for good; resources are free).
+    """CLAIMING ─▶ STARTING ─▶ RUNNING ⇄ BACKOFF (waits to be restarted) ─▶ ENDED (for good; resources are free).
 
-    STOPPING can follow any of the first three: containers are being ended. ENDED is also where a refused pod is.
+    CLAIMING: bound without a capacity claim, the node's ledger is asked; nothing is the pod's yet. STOPPING can follow
+    any of the first four: containers are being ended. ENDED is also where a refused pod is.
     """
 
+    CLAIMING = "claiming"
     STARTING = "starting"
     RUNNING = "running"
     BACKOFF = "backoff"

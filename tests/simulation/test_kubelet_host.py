@@ -142,7 +142,7 @@ async def test_a_deleted_pod_ends_on_its_node() -> None:
         await world.until(lambda: world.pod("p") is None, seconds=2)
         assert len(host.provenance) == 0
         assert all(not entry.kubelet.workers for entry in host.nodes)
-        [confirmation] = [r for r in world.tps[0].called("Delete") if r.HasField("grace_period_seconds")]
+        [confirmation] = [item for request in world.tps[0].called("BatchDelete") for item in request.items]
         assert confirmation.preconditions.uid == world.started()[0]
 
 

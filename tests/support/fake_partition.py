@@ -16,9 +16,10 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.api import keys
-from services.api.kinds import KINDS, PODS, Kind
+from services.api.kinds import CAPACITY_CLAIMS, KINDS, PODS, Kind
 from services.api.pb.ursa.core.v1 import pod_service_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
+from services.api.pb.ursa.scheduling.v1 import capacity_pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2
 from services.api.selectors import Selection
 from services.base.clock import Clock, SystemClock
@@ -68,6 +69,7 @@ class FakePartition:
         self._streams: dict[_Stream, None] = {}
         self._refusals: list[tuple[str, StatusError]] = []
         self._poison: dict[str, StatusError] = {}
+        self._refused_claims: dict[str, StatusError] = {}
 
     # What a test does to it.
 
@@ -93,6 +95,12 @@ class FakePartition:
     def refuse_next(self, method: str, error: StatusError) -> None:
         """The next call of ``method`` ("BatchUpdateStatus") fails with ``error`` as a whole."""
         self._refusals.append((method, error))
+
+    def refuse_claim(self, uid: str, error: StatusError | None) -> None:
+        """Claims for this pod are refused, until ``error`` is None or a claim of the pod is released."""
+        self._refused_claims.pop(uid, None)
+        if error is not None:
+            self._refused_claims[uid] = error
 
     def poison(self, name: str, error: StatusError | None) -> None:
         """Every status write of objects of this name fails, until ``error`` is None."""
@@ -139,6 +147,12 @@ class FakePartition:
             if refusal[0] == method:
                 self._refusals.remove(refusal)
                 raise refusal[1]
+        if method == "BatchDelete":
+            return self._batch_delete(kind, request).SerializeToString()
+        if method == "BatchClaim":
+            return self._batch_claim(request).SerializeToString()
+        if method == "BatchRelease":
+            return self._batch_release(request).SerializeToString()
         if method.startswith("Batch"):
             return self._batch(kind, method.removeprefix("Batch"), request.objects).SerializeToString()
         if method == "Get":
@@ -154,7 +168,42 @@ class FakePartition:
         special = {"Get": meta_pb2.GetRequest, "List": meta_pb2.ListRequest, "Delete": meta_pb2.DeleteRequest}
         special |= {"Bind": pod_service_pb2.BindPodRequest, "BatchBind": pod_service_pb2.BatchBindRequest}
         special |= {"Create": kind.create_request, "Update": kind.update_request, "UpdateStatus": kind.update_request}
+        special |= {"BatchDelete": pod_service_pb2.BatchDeletePodsRequest}
+        special |= {"BatchClaim": capacity_pb2.BatchClaimRequest, "BatchRelease": capacity_pb2.BatchReleaseRequest}
         return special.get(method, kind.batch_request)
+
+    def _batch_delete(self, kind: Kind, request: Any) -> meta_pb2.BatchResponse:
+        response = meta_pb2.BatchResponse()
+        for item in request.items:
+            outcome = response.outcomes.add(name=item.name)
+            try:
+                old = self._delete(kind, item)
+            except StatusError as error:
+                outcome.status.CopyFrom(error.to_status())
+            else:
+                outcome.uid = old.metadata.uid
+        return response
+
+    def _batch_claim(self, request: capacity_pb2.BatchClaimRequest) -> capacity_pb2.BatchClaimResponse:
+        """Every claim is held, but for those that ``refuse_claim`` was called for."""
+        response = capacity_pb2.BatchClaimResponse()
+        for claim in request.claims:
+            outcome = response.outcomes.add(pod_uid=claim.metadata.name, node_name=claim.spec.node_name)
+            refusal = self._refused_claims.get(claim.metadata.name)
+            if refusal is None:
+                outcome.state = capacity_pb2.ClaimOutcome.HELD
+                self.put(CAPACITY_CLAIMS, claim)
+            else:
+                outcome.state = capacity_pb2.ClaimOutcome.REFUSED
+                outcome.status.CopyFrom(refusal.to_status())
+        return response
+
+    def _batch_release(self, request: capacity_pb2.BatchReleaseRequest) -> meta_pb2.BatchResponse:
+        response = meta_pb2.BatchResponse()
+        for release in request.releases:
+            response.outcomes.add(name=release.pod_uid)
+            self.refuse_claim(release.pod_uid, None)
+        return response
 
     def _batch(self, kind: Kind, method: str, objects: Any) -> meta_pb2.BatchResponse:
         response = meta_pb2.BatchResponse()

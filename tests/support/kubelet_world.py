@@ -83,10 +83,12 @@ class KubeletWorld:
     # Short names for what tests look at.
 
     def bind(self, name: str, *, tp: int = 0, node_name: str = "rp-1-n0000", tenant: str = "acme", **spec: Any) -> Pod:
-        """A pod that a scheduler has bound."""
+        """A pod that a scheduler has bound, having claimed for it; ``claimed=False``: one that was bound by hand."""
+        claimed = spec.pop("claimed", True)
         annotations = spec.pop("annotations", {})
         made = pod(name, tenant=tenant, node_name=node_name, **spec)
         made.spec.resource_partition = node_name[:4]
+        made.spec.capacity_claimed = claimed
         made.metadata.annotations.update(annotations)
         return self.tps[tp].put(PODS, made)  # type: ignore[no-any-return]
 

@@ -25,8 +25,9 @@ BASE_PORT = 17500
 NODES = 10
 
 
-async def bind(tp: Connection, names: list[str]) -> list[str]:
-    """Create pods and bind them over the nodes in turn, as a scheduler would; returns their UIDs."""
+async def bind(tp: Connection, names: list[str], *, claimed: bool = False) -> list[str]:
+    """Create pods and bind them over the nodes in turn; returns their UIDs. ``claimed``: as a scheduler that has
+    claimed for them, else by hand."""
     created = await tp.clientset.pods.batch_create([pod(name) for name in names])
     assert [outcome.status for outcome in created] == [None] * len(names)
     bindings = [
@@ -34,6 +35,7 @@ async def bind(tp: Connection, names: list[str]) -> list[str]:
             metadata=meta_pb2.ObjectMeta(name=outcome.name, tenant="acme", namespace="default", uid=outcome.uid),
             target=pod_pb2.ObjectReference(kind="Node", name=f"hollow-rp-1-{number % NODES:04d}"),
             resource_partition="rp-1",
+            capacity_claimed=claimed,
         )
         for number, outcome in enumerate(created)
     ]
@@ -134,11 +136,16 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         await eventually(lambda: all_running(tp, third), seconds=10)
         assert sorted(started(made)) == sorted(uids), "every pod once, none twice"
 
-        # The resource partition's server is killed: pods go on starting, and leases are renewed when it is back.
+        # The resource partition's server is killed: pods that are claimed for go on starting, the others wait for it,
+        # and leases are renewed when it is back.
         await made.processes["rp-1"].kill()
         last = [f"d{n}" for n in range(5)]
-        await bind(tp, last)
+        by_hand = [f"e{n}" for n in range(5)]
+        await bind(tp, by_hand)
+        await bind(tp, last, claimed=True)
         await eventually(lambda: all_running(tp, last), seconds=10)
+        found = await phases(tp)
+        assert {found[name] for name in by_hand} == {"Pending"}
         await made.processes["rp-1"].start()
         lease = await eventually_lease(rp)
 
@@ -147,6 +154,9 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
             return now.spec.renew_time.seconds > lease
 
         await eventually(renewed, seconds=25)
+        await eventually(lambda: all_running(tp, by_hand), seconds=20)
+        held = {claim.metadata.name for claim in (await rp.clientset.capacity_claims.list()).items}
+        assert set(uids) <= held, "each pod that was bound by hand has its claim"
 
         # Deleted pods end.
         for name in first[2:12]:
@@ -157,7 +167,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
 
         await eventually(ended, seconds=10)
         metrics = await asyncio.to_thread(read, f"http://127.0.0.1:{BASE_PORT + 20}/metrics")
-        assert f"kubelet_running_pods {float(50 + 20 + 10 + 5 - 1 - 10)}" in metrics
+        assert f"kubelet_running_pods {float(50 + 20 + 10 + 5 + 5 - 1 - 10)}" in metrics
         assert 'kubelet_nodes{partition="rp-1"} 10.0' in metrics
 
 

@@ -43,7 +43,8 @@ class World:
         facts = NodeFacts("n1", "rp-1", "172.16.0.1", "hollow")
         self.kubelet = Kubelet(facts, allocatable or {"cpu": 4000, "pods": 10}, self.clock)
 
-    def see(self, pod: Pod, partition: str = "tp-1") -> list[Any]:
+    def see(self, pod: Pod, partition: str = "tp-1", *, claimed: bool = True) -> list[Any]:
+        pod.spec.capacity_claimed = claimed
         return self.kubelet.pods_changed([Change("k", None, pod, partition)])
 
     def vanish(self, pod: Pod, partition: str = "tp-1") -> list[Any]:
