@@ -28,12 +28,14 @@ _GATHER_S = 0.05
 
 
 class PartitionOwnership:
-    """The port over all kinds that ``api`` serves, but events."""
+    """The port over all kinds that ``api`` serves, but events, and what no client writes: that has no owners."""
 
     def __init__(self, api: ApiServer, clock: Clock) -> None:
         self._api = api
         self._clock = clock
-        self._resources = {name: held for name, held in api.resources.items() if held.kind is not EVENTS}
+        self._resources = {
+            name: held for name, held in api.resources.items() if held.kind is not EVENTS and not held.kind.read_only
+        }
 
     # What there is
 

@@ -39,13 +39,14 @@ _ITEMS_PER_TURN = 64
 
 
 class Slip:
-    """An item on its way to its answer."""
+    """An item on its way to its answer. ``replaces``: pods whose claims are to be known before it is decided."""
 
-    __slots__ = ("answer", "item", "sheet")
+    __slots__ = ("answer", "item", "replaces", "sheet")
 
-    def __init__(self, item: Item, sheet: Sheet) -> None:
+    def __init__(self, item: Item, sheet: Sheet, replaces: Sequence[str]) -> None:
         self.item = item
         self.sheet = sheet
+        self.replaces = replaces
         self.answer: object = None
 
     def settle(self, answer: object) -> None:
@@ -61,9 +62,9 @@ class Sheet:
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._left = 1  # the request itself, until all its items are on their way
 
-    def slip(self, item: Item) -> Slip:
+    def slip(self, item: Item, replaces: Sequence[str] = ()) -> Slip:
         self._left += 1
-        return Slip(item, self)
+        return Slip(item, self, replaces)
 
     def settled(self) -> None:
         self._left -= 1
@@ -353,9 +354,8 @@ class ClaimDesks:
         cannot be, and the items are answered so."""
         try:
             for slip in move.slips:
-                if isinstance(slip.item, CapacityClaim):
-                    for uid in slip.item.spec.replaces:
-                        await self.read(uid, move.desk.stored.revision)
+                for uid in slip.replaces:
+                    await self.read(uid, move.desk.stored.revision)
         except StorageError as failure:
             self._fail(move, failure)
             return False

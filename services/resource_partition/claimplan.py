@@ -9,13 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from services.api import keys, wire
 from services.api.kinds import CAPACITY_CLAIMS
-from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome, ClaimRelease
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
 from services.placement import ledger as rules
 from services.placement.ledger import Ledger
 from services.resource_partition.ledgers import Begin, StoredLedger
@@ -35,6 +35,15 @@ _CODES = {
 }
 
 
+class Verdict(NamedTuple):
+    """What is told of a claim: fields of ``ClaimOutcome``. ``refusal`` None: held or promised."""
+
+    state: int
+    node_name: str
+    bind_epoch: int
+    refusal: StatusError | None
+
+
 class Proof(enum.Enum):
     """What an answer needs before it is given."""
 
@@ -44,9 +53,12 @@ class Proof(enum.Enum):
     LEDGER = "the ledger alone"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Known:
-    """A pod's claim and the revision of its last write; ``claim`` None: the pod has none (since ``revision``)."""
+    """A pod's claim and the revision of its last write; ``claim`` None: the pod has none (since ``revision``).
+
+    A value, not frozen for speed.
+    """
 
     claim: CapacityClaim | None = None
     revision: int = 0
@@ -58,9 +70,8 @@ class Known:
         return self.revision == other.revision
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """``given``: a ``ClaimOutcome`` of a claim; of a release None (the claim has ended) or the ``StatusError``.
+class Answer(NamedTuple):
+    """``given``: a claim's ``Verdict``; of a release None (the claim has ended) or the ``StatusError``.
 
     ``seen``: what was supposed of the pod's claim.
     """
@@ -139,16 +150,12 @@ class _Planner:
         decision = rules.claim(
             self._plan.after, wanted, lambda pod_uid: known.claim if pod_uid == uid else self._recorded(pod_uid)
         )
-        outcome = ClaimOutcome(
-            pod_uid=uid,
-            state=decision.state.value,  # type: ignore[arg-type]
-            node_name=decision.node_name,
-            bind_epoch=decision.bind_epoch,
-        )
+        refusal: StatusError | None = None
         if decision.state is rules.State.REFUSED:
-            outcome.status.CopyFrom(_refusal(wanted, decision).to_status())
+            refusal = _refusal(wanted, decision)
         else:
             self._plan.after = decision.ledger
+        outcome = Verdict(decision.state.value, decision.node_name, decision.bind_epoch, refusal)
         if decision.record is not None:
             self._put(uid, decision.record, known)
             return Answer(outcome, Proof.WRITTEN, known)

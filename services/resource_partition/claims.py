@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from services.api.kinds import CAPACITY_CLAIMS
@@ -26,7 +26,7 @@ from services.apiserver.errors import translate
 from services.base import telemetry
 from services.resource_partition import claimmetrics
 from services.resource_partition.claimdesks import ClaimDesks, Sheet, Slip
-from services.resource_partition.claimplan import Known
+from services.resource_partition.claimplan import Known, Verdict
 from services.resource_partition.claimrequests import claim_faults, complete, release_faults
 from services.rpc import status
 from services.rpc.handlers import Context
@@ -35,6 +35,13 @@ from services.storage.errors import StorageError
 
 CLAIM_SPAN = "ursa.capacity.claim"
 RELEASE_SPAN = "ursa.capacity.release"
+
+_OUTCOMES: Mapping[int, str] = {
+    ClaimOutcome.HELD: "held",
+    ClaimOutcome.PROMISED: "promised",
+    ClaimOutcome.REFUSED: "refused",
+    ClaimOutcome.STATE_UNSPECIFIED: "unknown",
+}
 
 
 class CapacityClaimsServicer:
@@ -66,18 +73,26 @@ class CapacityClaimsServicer:
             if faults:
                 slips.append(status.invalid(faults, subject=f'the claim of pod "{claim.metadata.name}"'))
                 continue
-            slip = sheet.slip(claim)
+            spec = claim.spec
+            slip = sheet.slip(claim, tuple(spec.replaces))
             slips.append(slip)
-            self._desks.put(claim.spec.node_name, slip)
+            self._desks.put(spec.node_name, slip)
         await sheet.answered()
         response = BatchClaimResponse()
-        counts: Counter[int] = Counter()
+        counts: Counter[str] = Counter()
         for claim, found in zip(claims, slips, strict=True):
-            outcome = _claim_outcome(claim, found)
-            counts[outcome.state] += 1
-            response.outcomes.append(outcome)
-        for state, count in counts.items():
-            claimmetrics.CLAIMS.labels(ClaimOutcome.State.Name(state).lower()).inc(count)  # type: ignore[arg-type]
+            verdict = _verdict(claim, found)
+            counts[_OUTCOMES[verdict.state]] += 1
+            outcome = response.outcomes.add(
+                pod_uid=claim.metadata.name,
+                state=verdict.state,
+                node_name=verdict.node_name,
+                bind_epoch=verdict.bind_epoch,
+            )
+            if verdict.refusal is not None:
+                outcome.status.CopyFrom(verdict.refusal.to_status())
+        for outcome_name, count in counts.items():
+            claimmetrics.CLAIMS.labels(outcome_name).inc(count)
         return response.SerializeToString()
 
     async def _release(self, releases: Sequence[ClaimRelease]) -> bytes:
@@ -123,18 +138,13 @@ class CapacityClaimsServicer:
         return slip
 
 
-def _claim_outcome(claim: CapacityClaim, found: Slip | StatusError) -> ClaimOutcome:
-    answer = found.answer if isinstance(found, Slip) else found
-    if isinstance(answer, ClaimOutcome):
-        return answer
-    invalid = isinstance(found, StatusError)
-    return ClaimOutcome(
-        pod_uid=claim.metadata.name,
-        state=ClaimOutcome.REFUSED if invalid else ClaimOutcome.STATE_UNSPECIFIED,
-        status=_error(answer).to_status(),
-        node_name=claim.spec.node_name,
-        bind_epoch=claim.spec.bind_epoch,
-    )
+def _verdict(claim: CapacityClaim, found: Slip | StatusError) -> Verdict:
+    if isinstance(found, StatusError):
+        return Verdict(ClaimOutcome.REFUSED, claim.spec.node_name, claim.spec.bind_epoch, found)
+    if isinstance(found.answer, Verdict):
+        return found.answer
+    unknown = ClaimOutcome.STATE_UNSPECIFIED
+    return Verdict(unknown, claim.spec.node_name, claim.spec.bind_epoch, _error(found.answer))
 
 
 def _error(failure: object) -> StatusError:
