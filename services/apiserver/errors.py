@@ -51,6 +51,9 @@ def translate(kind: Kind | None, failure: Exception) -> StatusError | None:
             return status.resource_exhausted("TooManyWrites", str(failure), retry_after_s=0.0)
         case storage.QueueFull():
             return status.resource_exhausted("TooManyRequests", str(failure), retry_after_s=failure.retry_after_s)
+        case storage.StorageFull():
+            # etcd's own code for it; "unavailable" would say that trying again soon is worth while.
+            return status.resource_exhausted("StorageFull", str(failure), retry_after_s=failure.retry_after_s)
         case storage.Unavailable():
             return status.unavailable(str(failure), retry_after_s=failure.retry_after_s)
         case storage.OutcomeUnknown():
