@@ -100,14 +100,16 @@ def deleting_a_namespace_deletes_what_is_in_it(cluster: Cluster) -> None:
 
 def exactly_the_pods_that_hold_a_node_have_a_claim(cluster: Cluster) -> None:
     """What was deleted left no claim behind, what runs has one, and the ledgers' sums are theirs."""
-    eventually(lambda: _claims(cluster) == _holders(cluster), within_s=10, what="one claim per running pod, none more")
+    eventually(
+        lambda: claims_of(cluster) == holders_of(cluster), within_s=10, what="one claim per running pod, none more"
+    )
     counted = sum(total.get("pods", 0) for total in _totals(cluster))
-    assert counted == len(_claims(cluster))
+    assert counted == len(claims_of(cluster))
     table = cluster.ursa("get", "capacityclaims")
     assert "blue/shop/web" in table and "red/shop" not in table, table
 
 
-def _claims(cluster: Cluster) -> dict[str, tuple[str, str]]:
+def claims_of(cluster: Cluster) -> dict[str, tuple[str, str]]:
     """Node and tenant partition of each claim, by pod UID."""
     return {
         item["metadata"]["name"]: (item["spec"]["nodeName"], item["spec"]["tenantPartition"])
@@ -115,7 +117,7 @@ def _claims(cluster: Cluster) -> dict[str, tuple[str, str]]:
     }
 
 
-def _holders(cluster: Cluster) -> dict[str, tuple[str, str]]:
+def holders_of(cluster: Cluster) -> dict[str, tuple[str, str]]:
     """The same of every pod that is bound and has not ended."""
     homes = {item["metadata"]["name"]: item["spec"]["tenantPartition"] for item in cluster.items("tenantplacements")}
     return {

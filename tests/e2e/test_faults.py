@@ -14,12 +14,13 @@ from services.api.pb.ursa.core.v1 import pod_pb2
 from services.client.clientset import Clientset
 from services.rpc.channel import make_channel
 from services.rpc.status import StatusError
+from tests.e2e import scenario
 from tests.support.cluster import OneBox, eventually, onebox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 TENANTS = {"red": "tp-1", "blue": "tp-2"}
-VICTIMS = ("scheduler-tp-1", "tp-1", "rp-1", "etcd-tp-1", "etcd-rp-1", "hollow")
+VICTIMS = ("scheduler-tp-1", "controller-rp-1", "tp-1", "rp-1", "etcd-tp-1", "etcd-rp-1", "hollow")
 PODS_PER_TENANT = 120
 KILL_AFTER = 40
 RUNNING_WITHIN_S = 60.0
@@ -54,6 +55,16 @@ def test_a_killed_process_loses_nothing(box: OneBox, victim: str) -> None:
     eventually(lambda: box.component(victim)["ready"], within_s=30, what=f"{victim} ready again")
     assert box.component(victim)["restarts"] == restarts + 1
     assert_none_runs_twice_or_nowhere(box, namespace, bound)
+
+
+def test_no_claim_is_left_over_after_all_that(box: OneBox) -> None:
+    """A claim whose claimant was killed is found by review, a minute after nobody came back for it."""
+    eventually(
+        lambda: scenario.claims_of(box) == scenario.holders_of(box),
+        within_s=90,
+        what="one claim per pod on a node, none more",
+        pause_s=1.0,
+    )
 
 
 def running_pods(box: OneBox, tenant: str, namespace: str) -> int:
