@@ -45,7 +45,6 @@ class World:
     expected: dict[str, int] = field(default_factory=dict)
     measured: list[Measured] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    nodes_made: int = 0
     node_names: set[str] = field(default_factory=set)
     priorities: set[int] = field(default_factory=set)
     _window: Window | None = None

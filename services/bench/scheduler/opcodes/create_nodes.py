@@ -77,7 +77,6 @@ class CreateNodes(Operation):
                 for outcome in outcomes:
                     if outcome.status is not None:
                         raise WorkloadFailed(f"node {outcome.name}: {outcome.status}")
-        world.nodes_made += len(nodes)
 
     def nodes(self, prefix: str, world: World) -> list[Node]:
         """All nodes, in the order of their names."""
