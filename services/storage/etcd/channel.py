@@ -35,7 +35,11 @@ def make_channel(endpoints: tuple[str, ...], config: EtcdConfig) -> grpc.aio.Cha
     credentials = grpc.ssl_channel_credentials(
         _read(config.ca_file), _read(config.key_file) or None, _read(config.cert_file) or None
     )
-    return grpc.aio.secure_channel(target_of(endpoints), credentials, _OPTIONS)
+    # One channel has one name to verify: that of several addresses would be all of them in a row, which nobody carries.
+    name = config.server_name or endpoints[0].rpartition(":")[0].strip("[]")
+    return grpc.aio.secure_channel(
+        target_of(endpoints), credentials, [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    )
 
 
 def _read(path: str) -> bytes:

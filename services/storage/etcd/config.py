@@ -19,7 +19,8 @@ class EtcdConfig:
     ``lease_gather_s``: how long writes of ``Lane.HEARTBEAT`` may gather before they go together.
     ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
     that share this etcd; 0 turns that off.
-    ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set.
+    ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set. ``server_name``: the name (or
+    address) that each member's certificate carries; "": the host of the first endpoint.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
@@ -35,3 +36,4 @@ class EtcdConfig:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    server_name: str = ""
