@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from services.api import kinds
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -28,7 +29,14 @@ from services.scheduler.loop import SchedulerLoop
 from services.scheduler.releaser import ClaimApi
 from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
 from services.scheduler.state import SchedulerState, new_queue
-from services.scheduler.tenancy import NAMESPACE_ACCESSORS, SeenNamespace, read_namespace
+from services.scheduler.tenancy import (
+    BUDGET_ACCESSORS,
+    NAMESPACE_ACCESSORS,
+    SeenBudget,
+    SeenNamespace,
+    read_budget,
+    read_namespace,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +94,14 @@ class Scheduler:
             accessors=NAMESPACE_ACCESSORS,
             on_batch=self.loop.namespaces_changed,
         )
+        self.budgets: Informer[SeenBudget] = Informer(
+            tenant.mux,
+            kinds.POD_DISRUPTION_BUDGETS,
+            tenant="*",
+            decode=read_budget,
+            accessors=BUDGET_ACCESSORS,
+            on_batch=self.state.budgets_changed,
+        )
         self.nodes: UnionInformer[Node] = UnionInformer(
             kinds.NODES, on_batch=self.loop.nodes_changed, on_state=self._partition_state
         )
@@ -121,9 +137,10 @@ class Scheduler:
             tasks.start(self._tenant.run(), name="tenant-partition")
             tasks.start(self._directory.run(), name="resource-partitions")
             partitions = self._directory.follow(self._tenant.mux)
-            for informer in (self.namespaces, self.pods):
+            followed: tuple[Informer[Any], ...] = (self.namespaces, self.budgets, self.pods)
+            for informer in followed:
                 informer.start()
-            for informer in (partitions, self.namespaces, self.pods):
+            for informer in (partitions, *followed):
                 await informer.synced.wait()
             await self._wait_for_nodes()
             gc.collect()

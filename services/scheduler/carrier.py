@@ -36,6 +36,7 @@ from services.rpc.status import StatusError
 from services.scheduler.attempt import Attempt
 from services.scheduler.binder import BindApi, Binder, Fate
 from services.scheduler.claims import Claims, Fact, Verdict, fact_of, release_of, verdict_of
+from services.scheduler.evictor import EvictApi
 from services.scheduler.metrics import CLAIM_OUTCOMES, CLAIM_REFUSALS, FACTS
 from services.scheduler.releaser import ClaimsOf, Releaser
 
@@ -53,8 +54,8 @@ class RevokeApi(Protocol):
     ) -> Sequence[RevocationOutcome]: ...
 
 
-class PodApi(BindApi, RevokeApi, Protocol):
-    """Binding and fencing."""
+class PodApi(BindApi, EvictApi, Protocol):
+    """Binding, fencing and evicting."""
 
 
 class Keeper(Protocol):

@@ -17,6 +17,7 @@ from services.base.rand import Rand
 from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
+from services.scheduler.core import NodeId
 from services.scheduler.state import Refusal
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ class ConditionWriter:
 
 
 def says(pod: Pod, refusal: Refusal) -> bool:
-    """The pod's condition says this already."""
+    """The pod's status says this already."""
+    if nominated(pod) != refusal.nominated:
+        return False
     return any(
         condition.type == POD_SCHEDULED
         and (condition.status, condition.reason, condition.message) == ("False", refusal.reason, refusal.message)
@@ -85,11 +88,21 @@ def says(pod: Pod, refusal: Refusal) -> bool:
     )
 
 
+def nominated(pod: Pod) -> NodeId | None:
+    """The node on which room is being made for the pod, as its status says."""
+    status = pod.status
+    found = NodeId(status.nominated_resource_partition, status.nominated_node_name)
+    return found if found.name else None
+
+
 def with_condition(pod: Pod, refusal: Refusal, now: float) -> Pod:
-    """The status update: identity, preconditions, and the status with PodScheduled replaced."""
+    """The status update: identity, preconditions, and the status with PodScheduled and the nominated node replaced."""
     update = Pod(status=pod.status)
     for name in ("tenant", "namespace", "name", "uid", "resource_version"):
         setattr(update.metadata, name, getattr(pod.metadata, name))
+    node = refusal.nominated
+    update.status.nominated_node_name = node.name if node is not None else ""
+    update.status.nominated_resource_partition = node.partition if node is not None else ""
     previous = next((c for c in update.status.conditions if c.type == POD_SCHEDULED), None)
     condition = previous if previous is not None else update.status.conditions.add(type=POD_SCHEDULED)
     _set(condition, refusal, now)

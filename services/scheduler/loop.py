@@ -24,6 +24,7 @@ from services.scheduler.conditions import ConditionWriter
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.core import PodInfo
 from services.scheduler.events import EventRecorder
+from services.scheduler.evictor import Evictor
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
@@ -69,6 +70,7 @@ class SchedulerLoop:
             rand=rand,
             timeout_s=timeout_s,
         )
+        self._evictor = Evictor(pods, self.releaser, clock=clock, rand=rand, timeout_s=timeout_s)
         self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
@@ -79,6 +81,7 @@ class SchedulerLoop:
         """A batch of the pods' watch."""
         gated = self._state.pods_changed(changes, self._clock.monotonic())
         self._conditions.tell(Refusal(seen, "SchedulingGated", GATED) for seen in gated)
+        self._evictor.ended(self._state.take_ended())
         self._fence_dropped()
         self._wake_if_needed()
 
@@ -117,6 +120,7 @@ class SchedulerLoop:
                 self._tasks = tasks
                 tasks.start(self._conditions.run(), name="conditions")
                 tasks.start(self._events.run(), name="events")
+                tasks.start(self._evictor.run(), name="evictions")
                 tasks.start(self._tick(), name="tick")
                 while True:
                     await self._wake.wait()
@@ -126,6 +130,7 @@ class SchedulerLoop:
         finally:
             self._tasks = None
             self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
+            self._evictor.forget()
             self._state.abandon(self._clock.monotonic())
             self._wake_if_needed()
 
@@ -237,7 +242,17 @@ class SchedulerLoop:
     def promised(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
         for attempt in attempts:
-            self._state.promised(attempt, now)
+            victims = self._evictor.evict(self._state.promised(attempt, now))
+            if victims:
+                metrics.PREEMPTION_ATTEMPTS.inc()
+            for victim in victims:
+                self._events.record(
+                    victim.pod,
+                    kind="Normal",
+                    reason="Preempted",
+                    message=f"Preempted by pod {attempt.pod.uid} on node {attempt.node}",
+                    action="Preempting",
+                )
 
     def lost(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
@@ -269,7 +284,7 @@ class SchedulerLoop:
             queue = self._state.queue
             queue.tick(self._clock.monotonic())
             self._wake_if_needed()
-            self._carry(self._state.promises_in_doubt(self._clock.monotonic()))
+            self._carry(self._state.promises.in_doubt(self._clock.monotonic()))
             for place, name in _QUEUE_NAMES.items():
                 metrics.PENDING.labels(name).set(queue.size(place))
             metrics.ASSUMED.set(self._state.assumed)

@@ -44,3 +44,7 @@ CLAIM_REFUSALS = Counter("ursa_scheduler_claim_refusals_total", "Refused capacit
 FACTS = Counter("ursa_scheduler_bind_facts_total", "What tenant partitions said of binds in doubt", ["fact"])
 RELEASES = Counter("ursa_scheduler_claim_releases_total", "Releases of claims sent, by outcome", ["outcome"])
 RELEASES_OWED = Gauge("ursa_scheduler_claim_releases_owed", "Releases not acknowledged yet", ["resource_partition"])
+PREEMPTION_ATTEMPTS = Counter("scheduler_preemption_attempts_total", "Pods for which others were chosen to go")
+PREEMPTION_VICTIMS = Histogram(
+    "scheduler_preemption_victims", "Pods chosen to go, at a time", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)

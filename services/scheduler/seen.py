@@ -57,13 +57,13 @@ class PodReader:
         metadata, spec = pod.metadata, pod.spec
         over = is_terminal(pod)
         node = NodeId(spec.resource_partition, spec.node_name) if spec.node_name else None
-        info = self._known(metadata.uid) if node is not None else None
+        known = self._known(metadata.uid) if node is not None else None
         ours = node is None and not over and spec.scheduler_name == self._scheduler_name
         return SeenPod(
             key=keys.key_of(PODS, pod),
             uid=metadata.uid,
             resource_version=metadata.resource_version,
-            info=info or self._classes.info(pod),
+            info=self._classes.current(known, pod) if known is not None else self._classes.info(pod),
             node=node,
             over=over,
             ours=ours and not metadata.HasField("deletion_timestamp"),

@@ -7,7 +7,7 @@ bind epoch was raised), never because time has passed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -18,34 +18,42 @@ from services.scheduler.core import (
     DEFAULT_PROFILE,
     NodeId,
     NodeTable,
-    Placement,
     PodInfo,
     Profile,
     Unschedulable,
     plan,
 )
+from services.scheduler.core.budgets import Budget, Budgets
 from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.feasibility import helps
-from services.scheduler.core.plan import ViewCache
+from services.scheduler.core.plan import Plan, ViewCache
 from services.scheduler.core.plugin import Cluster, PodChange
+from services.scheduler.core.preemption import Pledge, Preemptions
+from services.scheduler.core.preemption_search import preempt
+from services.scheduler.core.snapshot import Snapshot
+from services.scheduler.evictor import Victim
 from services.scheduler.ledgers import SeenLedger
+from services.scheduler.promises import Promises
 from services.scheduler.queue import Entry, SchedulingQueue
 from services.scheduler.seen import SeenPod
-from services.scheduler.tenancy import SeenNamespace
+from services.scheduler.tenancy import SeenBudget, SeenNamespace
 
 # A pod that lost this many races is planned again after a pause like any other.
 RACES_MAX = 8
-# When a promise that no ledger shows is asked about.
-PROMISE_REVIEW_S = 1.0
+UNSCHEDULABLE = "Unschedulable"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``pod`` has no node: ``reason`` and ``message`` go into its condition PodScheduled."""
+    """``pod`` has no node: ``reason`` and ``message`` go into its condition PodScheduled.
+
+    ``nominated``: the node on which room is being made for it.
+    """
 
     pod: SeenPod
     reason: str
     message: str
+    nominated: NodeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +79,15 @@ class SchedulerState:
         self._attempts: dict[str, Attempt] = {}
         self.contention = Contention()
         self._room = ClaimedRoom()
+        self._budgets: dict[str, Budget] = {}
         # Pods that came and went, by class, until the queue is told.
         self._news: dict[tuple[int, Cluster], PodChange] = {}
-        # Attempts that hold a promise, by node; and those that lost their pod meanwhile.
-        self._promised: dict[NodeId, dict[str, Attempt]] = {}
+        self.promises = Promises()
+        # Attempts that were parked when they lost their pod.
         self._dropped: list[Attempt] = []
-        # Promises to pods of this tenant partition, as the ledgers show them: pod UID → UIDs that it waits for.
-        self._promises: dict[NodeId, Mapping[str, Sequence[str]]] = {}
+        # Attempts that make room for themselves, until they are settled.
+        self._preempting: dict[str, Attempt] = {}
+        self._ended: list[str] = []
 
     # What the watches say
 
@@ -120,6 +130,14 @@ class SchedulerState:
             happened |= self.table.set_namespace(seen.tenant, seen.name, labels)
         self.queue.happened(happened, now)
 
+    def budgets_changed(self, changes: Sequence[Change[SeenBudget]]) -> None:
+        """Take note of pod disruption budgets, for later preemptions."""
+        for change in changes:
+            if change.new is None:
+                self._budgets.pop(change.key, None)
+            else:
+                self._budgets[change.key] = change.new.budget
+
     def ledgers_changed(self, changes: Sequence[Change[SeenLedger]], now: float) -> list[Attempt]:
         """Take note of capacity ledgers; returns the attempts whose promise may have come true."""
         happened = Cluster.NOTHING
@@ -133,11 +151,9 @@ class SchedulerState:
                 self._room.set(node, new.own, new.others, new.ports)
             if old is not None and (new is None or new.frees(old)):
                 happened |= Cluster.POD_GONE
-            self._note_promises(node, new)
+            promised += self.promises.note(node, new)
             for uid in self.contention.changed(node):
                 self.queue.retry(uid)
-            if node in self._promised:
-                promised += self._may_hold(node, new)
         self.queue.happened(happened, now)
         return promised
 
@@ -159,22 +175,82 @@ class SchedulerState:
 
     def decide(self, entries: Sequence[Entry], now: float) -> Decision:
         """Plan for ``entries``, which the queue has just handed out, and assume the plan."""
-        decided = plan(
-            self._room.apply(self.table.freeze()), (entry.pod for entry in entries), self._profile, self._views
-        )
         by_uid = {entry.pod.uid: entry for entry in entries}
-        attempts = [self._assume(placement, by_uid[placement.pod.uid]) for placement in decided.placements]
-        for refused in decided.unschedulable:
-            self.queue.put_aside(refused.pod.uid, refused.refused_by, now)
+        resumed = self._resumed(by_uid)
+        snapshot = self._room.apply(self.table.freeze())
+        decided = plan(snapshot, (entry.pod for entry in by_uid.values()), self._profile, self._views)
+        # A round of preemption looks at the table as the plan found it: nothing is assumed before.
+        preempted = self._preempt(snapshot, decided)
+        attempts = [self._assume(p.pod, p.node, p.node_uid, by_uid[p.pod.uid]) for p in decided.placements]
+        for chosen in preempted.chosen:
+            attempt = self._assume(chosen.pod, chosen.node, chosen.node_uid, by_uid[chosen.pod.uid])
+            attempt.replaces = tuple(victim.uid for victim in chosen.victims)
+            self._preempting[chosen.pod.uid] = attempt
+            attempts.append(attempt)
+        refusals = self._refuse(decided.unschedulable, preempted, now)
         self.queue.planned(now)
         self._tell_queue(now)
-        return Decision(attempts, self._refusals(decided.unschedulable))
+        return Decision([*resumed, *attempts], refusals)
 
-    def _assume(self, placement: Placement, entry: Entry) -> Attempt:
-        pod, node = placement.pod, placement.node
+    def _resumed(self, by_uid: dict[str, Entry]) -> list[Attempt]:
+        """Attempts for the pods to which a node is promised already, by a scheduler that was here before; these are
+        taken out of ``by_uid``."""
+        found = []
+        for uid, entry in list(by_uid.items()) if self.promises else ():
+            node = self.promises.node_of(uid)
+            if node is not None and self.table.is_candidate(node):
+                del by_uid[uid]
+                attempt = self._assume(entry.pod, node, "", entry)
+                self._preempting[uid] = attempt
+                found.append(attempt)
+        return found
+
+    def _preempt(self, snapshot: Snapshot, decided: Plan) -> Preemptions:
+        highest = max((refused.pod.priority for refused in decided.unschedulable), default=0)
+        if not decided.unschedulable or self._profile.preemption is None or not self.table.priorities(highest):
+            return Preemptions()
+        usage = snapshot.usage.copy()
+        for placement in decided.placements:
+            row = self.table.row(placement.node)
+            assert row is not None
+            usage.add(placement.pod.kind, (row,))
+        return preempt(
+            snapshot,
+            usage,
+            (refused.pod for refused in decided.unschedulable),
+            self.table,
+            self._profile,
+            Budgets(tuple(self._budgets.values())),
+            pledges=[Pledge(a.pod, a.node, tuple(self.promises.victims(a))) for a in self._preempting.values()],
+            exempt=self._attempts,
+        )
+
+    def _refuse(self, unschedulable: Sequence[Unschedulable], preempted: Preemptions, now: float) -> list[Refusal]:
+        chosen = {done.pod.uid for done in preempted.chosen}
+        why_not = {refused.pod.uid: refused for refused in preempted.refused}
+        refusals = []
+        for refused in unschedulable:
+            uid = refused.pod.uid
+            seen = self._waiting.get(uid)
+            if uid in chosen:
+                if seen is not None:
+                    node = self._attempts[uid].node
+                    refusals.append(Refusal(seen, UNSCHEDULABLE, refused.message, node))
+                continue
+            hopeless = why_not.get(uid)
+            if hopeless is not None and hopeless.hindered:
+                self.queue.back_off(uid, now)
+            else:
+                self.queue.put_aside(uid, refused.refused_by, now)
+            if seen is not None:
+                text = refused.message if hopeless is None else f"{refused.message} {hopeless.message}"
+                refusals.append(Refusal(seen, UNSCHEDULABLE, text))
+        return refusals
+
+    def _assume(self, pod: PodInfo, node: NodeId, node_uid: str, entry: Entry) -> Attempt:
         self.table.assign(pod, node)
         self._note(pod, Cluster.POD_ADDED)
-        attempt = Attempt(pod, node, placement.node_uid, self._epoch(pod.uid), entry, self.contention.news(node))
+        attempt = Attempt(pod, node, node_uid, self._epoch(pod.uid), entry, self.contention.news(node))
         self._attempts[pod.uid] = attempt
         return attempt
 
@@ -182,13 +258,6 @@ class SchedulerState:
         waiting = self._waiting.get(uid)
         seen = waiting.epoch if waiting is not None else 0
         return max(seen, self._epochs.get(uid, 0)) if self._epochs else seen
-
-    def _refusals(self, unschedulable: Sequence[Unschedulable]) -> list[Refusal]:
-        return [
-            Refusal(seen, "Unschedulable", refused.message)
-            for refused in unschedulable
-            if (seen := self._waiting.get(refused.pod.uid)) is not None
-        ]
 
     # What became of attempts
 
@@ -211,7 +280,8 @@ class SchedulerState:
         if not self.is_current(attempt) or not self.table.is_candidate(node):
             return False
         self.table.assign(attempt.pod, node)
-        attempt.node, attempt.node_uid = node, ""
+        # Whatever it was to replace was on the other node.
+        attempt.node, attempt.node_uid, attempt.replaces = node, "", ()
         return True
 
     def bound(self, attempt: Attempt) -> None:
@@ -219,53 +289,23 @@ class SchedulerState:
         if self.is_current(attempt):
             self.queue.discard(attempt.pod.uid)
 
-    def promised(self, attempt: Attempt, now: float) -> None:
-        """It waits until the pods that it replaces have ended."""
-        if self.is_current(attempt):
-            attempt.parked = True
-            attempt.asked_at = now
-            self._promised.setdefault(attempt.node, {})[attempt.pod.uid] = attempt
-
-    def _note_promises(self, node: NodeId, ledger: SeenLedger | None) -> None:
-        if ledger is not None and ledger.promises:
-            self._promises[node] = ledger.promises
-        elif self._promises:
-            self._promises.pop(node, None)
-
-    def _may_hold(self, node: NodeId, ledger: SeenLedger | None) -> list[Attempt]:
-        """Attempts on ``node`` whose promise is no promise any more: it is held, or gone with its node."""
-        waiting = self._promised[node]
-        found = [a for uid, a in waiting.items() if ledger is None or uid not in ledger.promises]
-        for attempt in found:
-            self._unpark(attempt)
-        return found
-
-    def promises_in_doubt(self, now: float) -> list[Attempt]:
-        """Attempts whose promise the ledger does not show: it came true before its answer was here, or was not seen
-        yet. They are to be claimed again; after a pause, as the ledger may only be late."""
-        found = [
-            attempt
-            for node, waiting in self._promised.items()
-            for uid, attempt in waiting.items()
-            if uid not in self._promises.get(node, ()) and now - attempt.asked_at >= PROMISE_REVIEW_S
-        ]
-        for attempt in found:
-            self._unpark(attempt)
-        return found
-
-    def _unpark(self, attempt: Attempt) -> None:
-        if not attempt.parked:
-            return
-        attempt.parked = False
-        waiting = self._promised[attempt.node]
-        del waiting[attempt.pod.uid]
-        if not waiting:
-            del self._promised[attempt.node]
+    def promised(self, attempt: Attempt, now: float) -> list[Victim]:
+        """It waits until the pods that it replaces have ended; returns those that are still there."""
+        if not self.is_current(attempt):
+            return []
+        self.promises.park(attempt, now)
+        victims = (self.table.pod(uid) for uid in self.promises.victims(attempt))
+        return [Victim(pod, attempt.node) for pod in victims if pod is not None]
 
     def take_dropped(self) -> list[Attempt]:
         """Attempts that held a promise when the watch showed their pod gone, bound or changed hands. Each once."""
         dropped, self._dropped = self._dropped, []
         return dropped
+
+    def take_ended(self) -> list[str]:
+        """UIDs of the pods that have left their nodes. Each once."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def lost(self, attempt: Attempt, now: float) -> None:
         """The node is not what the plan took it for: forget the attempt, and plan again as soon as there is news."""
@@ -310,7 +350,8 @@ class SchedulerState:
             return False
         uid = attempt.pod.uid
         del self._attempts[uid]
-        self._unpark(attempt)
+        self._preempting.pop(uid, None)
+        self.promises.unpark(attempt)
         self._released(uid)
         self._tell_queue(now)
         return True
@@ -347,8 +388,9 @@ class SchedulerState:
     def _settled(self, uid: str) -> None:
         self._waiting.pop(uid, None)
         attempt = self._attempts.pop(uid, None)
+        self._preempting.pop(uid, None)
         if attempt is not None and attempt.parked:
-            self._unpark(attempt)
+            self.promises.unpark(attempt)
             self._dropped.append(attempt)
         self._epochs.pop(uid, None)
         self.queue.discard(uid)
@@ -356,6 +398,7 @@ class SchedulerState:
     def _released(self, uid: str) -> None:
         pod = self.table.pod(uid)
         if pod is not None:
+            self._ended.append(uid)
             self.table.release(uid)
             self._note(pod, Cluster.POD_GONE)
 

@@ -249,7 +249,9 @@ class FakePartition:
     def _delete(self, kind: Kind, request: meta_pb2.DeleteRequest) -> Any:
         old = self._existing(kind, request)
         self._check(kind, old, request.name, request.preconditions.uid, request.preconditions.resource_version)
-        grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else 30
+        own = kind is PODS and old.spec.HasField("termination_grace_period_seconds")
+        default = old.spec.termination_grace_period_seconds if own else 30
+        grace = request.grace_period_seconds if request.HasField("grace_period_seconds") else default
         key = keys.key_of(kind, old)
         at_once = kind is not PODS or not old.spec.node_name or old.status.phase in _TERMINAL
         if at_once or grace == 0:

@@ -65,6 +65,8 @@ def make_pod(
     gates: Sequence[str] = (),
     scheduler_name: str = "default-scheduler",
     requests: Mapping[str, str] | None = None,
+    grace_s: int | None = None,
+    preemption_policy: str = "",
 ) -> Pod:
     """A pod of one container; ``node`` is (resource partition, name) of a pod that is placed."""
     pod = Pod(metadata=ObjectMeta(name=name, uid=f"uid-{tenant}-{namespace}-{name}", tenant=tenant))
@@ -80,6 +82,9 @@ def make_pod(
     pod.spec.scheduler_name = scheduler_name
     if priority:
         pod.spec.priority = priority
+    if grace_s is not None:
+        pod.spec.termination_grace_period_seconds = grace_s
+    pod.spec.preemption_policy = preemption_policy
     if node is not None:
         pod.spec.resource_partition, pod.spec.node_name = node
     for gate in gates:
@@ -100,6 +105,11 @@ class TenantPartitionDouble(FakePartition):
         self.bind_calls = 0
         self._lost: list[str] = []
         self._lost_revocations: list[str] = []
+        self._lost_deletions: list[str] = []
+
+    def lose_deletions(self, *stages: str) -> None:
+        """As ``lose_binds``, for the next deletions in batches."""
+        self._lost_deletions += stages
 
     def lose_revocations(self, *stages: str) -> None:
         """As ``lose_binds``, for the next revocations."""
@@ -132,7 +142,13 @@ class TenantPartitionDouble(FakePartition):
         if method == "BatchDelete":
             items = pod_service_pb2.BatchDeletePodsRequest.FromString(data)
             self.calls.append((method, items))
-            return self._delete_all(items).SerializeToString()
+            stage = self._lost_deletions.pop(0) if self._lost_deletions else "never"
+            if stage == "before":
+                raise status.unavailable("the request was lost")
+            deleted = self._delete_all(items)
+            if stage == "after":
+                raise status.unavailable("the answer was lost")
+            return deleted.SerializeToString()
         asked = pod_service_pb2.BatchRevokeBindRequest.FromString(data)
         self.calls.append((method, asked))
         stage = self._lost_revocations.pop(0) if self._lost_revocations else "never"
