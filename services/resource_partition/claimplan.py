@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import grpc
 
 from services.api import keys, wire
-from services.api.kinds import CAPACITY_CLAIMS
+from services.api.kinds import CAPACITY_CLAIMS, CAPACITY_LEDGERS
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
 from services.placement import ledger as rules
 from services.placement.ledger import Ledger
 from services.resource_partition.ledgers import Begin, StoredLedger
+from services.rpc import status
 from services.rpc.status import StatusError
 from services.storage.interface import Lane, Write
 
@@ -147,6 +148,8 @@ class _Planner:
     def _claim(self, wanted: CapacityClaim) -> Answer:
         uid = wanted.metadata.name
         known = self._known(uid)
+        if self._unaccounted(known):
+            return Answer(self._conflict(), Proof.LIVE, known)
         decision = rules.claim(
             self._plan.after, wanted, lambda pod_uid: known.claim if pod_uid == uid else self._recorded(pod_uid)
         )
@@ -173,9 +176,8 @@ class _Planner:
         if known.claim is None:
             return Answer(None, Proof.WRITTEN if uid in self._plan.changed else Proof.LIVE, known)
         spec = known.claim.spec
-        if spec.node_name != self._stored.name:
-            moved = StatusError(grpc.StatusCode.ABORTED, "Conflict", f"the claim is on node {spec.node_name} by now")
-            return Answer(moved, Proof.LIVE, known)
+        if spec.node_name != self._stored.name or self._unaccounted(known):
+            return Answer(self._conflict(), Proof.LIVE, known)
         if not rules.ends(known.claim, wanted):
             stays = StatusError(
                 grpc.StatusCode.FAILED_PRECONDITION,
@@ -184,10 +186,18 @@ class _Planner:
                 metadata={"nodeName": spec.node_name, "bindEpoch": str(spec.bind_epoch)},
             )
             return Answer(stays, Proof.WRITTEN if uid in self._plan.changed else Proof.LIVE, known)
-        if self._plan.after is not None:
-            self._plan.after = rules.release(self._plan.after, known.claim)
+        assert self._plan.after is not None, "a ledger with a claim is not obsolete"
+        self._plan.after = rules.release(self._plan.after, known.claim)
         self._note(uid, None, None, known)
         return Answer(None, Proof.WRITTEN, known)
+
+    def _unaccounted(self, known: Known) -> bool:
+        """A claim of this node without a ledger: one of the two is not what the store holds. Nothing is done to it."""
+        return self._plan.after is None and known.claim is not None and known.claim.spec.node_name == self._stored.name
+
+    def _conflict(self) -> StatusError:
+        why = "the claim and its ledger changed meanwhile; try again"
+        return status.conflict(CAPACITY_LEDGERS.resource, self._stored.name, why)
 
     def _put(self, uid: str, record: CapacityClaim, known: Known) -> None:
         if known.claim is not None:

@@ -28,8 +28,10 @@ from services.base.tasks import Supervisor
 from services.resource_partition.claimdesks import ClaimDesks
 from services.resource_partition.claims import CapacityClaimsServicer
 from services.resource_partition.ledgerednodes import LedgeredNodes
-from services.storage.interface import ListQuery, ResourceStore, Transactor, Write
-from services.storage.memory import MemoryBackend
+from services.rpc.status import from_status
+from services.storage.errors import KeyNotFound
+from services.storage.interface import ListQuery, Record, ResourceStore, Transactor, Write
+from services.storage.memory import MemoryBackend, MemoryStore
 
 NOBODY: Any = type("Context", (), {"invocation_metadata": lambda self: ()})()
 """A caller without a trace."""
@@ -78,8 +80,6 @@ def verdict(outcome: ClaimOutcome) -> str:
 
 
 def reason(status: Any) -> str:
-    from services.rpc.status import from_status
-
     return from_status(status).reason
 
 
@@ -123,6 +123,36 @@ class Server:
         await self.nodes.write(Write(key, None, held.revision))
 
 
+class LaggingStore:
+    """A store as a watch cache shows it that is as late as can be: it catches up when it is told to, or has to."""
+
+    def __init__(self, store: MemoryStore, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._shown: dict[str, Record] = {}
+        self._position = 0
+
+    async def catch_up(self) -> None:
+        page = await self._store.list(ListQuery(self._prefix, EVERYTHING))
+        self._shown = {record.key: record for record in page.records}
+        self._position = page.revision
+
+    def peek(self, key: str) -> Record | None:
+        return self._shown.get(key)
+
+    async def get(self, key: str, revision: int | None = None) -> Record:
+        if revision is None:
+            return await self._store.get(key)
+        if revision > self._position:
+            await self.catch_up()
+        if key not in self._shown:
+            raise KeyNotFound(key)
+        return self._shown[key]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 class World:
     def __init__(self, backend: MemoryBackend) -> None:
         self.backend = backend
@@ -133,6 +163,15 @@ class World:
 
     def make_server(self) -> Server:
         return Server(self.node_store, self.claim_store, self.ledger_store, self.backend)
+
+    def make_lagging_server(self) -> tuple[Server, list[LaggingStore]]:
+        """A server whose caches show nothing new unless they have to, and those caches."""
+        stores = [
+            LaggingStore(self.node_store, keys.prefix(NODES)),
+            LaggingStore(self.claim_store, keys.prefix(CAPACITY_CLAIMS)),
+            LaggingStore(self.ledger_store, keys.prefix(CAPACITY_LEDGERS)),
+        ]
+        return Server(*stores, self.backend), stores  # type: ignore[arg-type]
 
     async def ledger(self, name: str = "n") -> CapacityLedger:
         return CapacityLedger.FromString((await self.ledger_store.get(keys.key(CAPACITY_LEDGERS, "", "", name))).value)
