@@ -109,7 +109,7 @@ def spreads(rows: Sequence[Spread], title: str) -> str:
     for power in range(round(span) + 1):
         at = low * 10.0**power
         parts.append(f'<line class="grid" x1="{x(at)}" x2="{x(at)}" y1="{box.top}" y2="{box.y(0)}"/>')
-        parts.append(f'<text class="tick" x="{x(at)}" y="{box.y(0) + 18}" text-anchor="middle">{short(at)} ms</text>')
+        parts.append(f'<text class="tick" x="{x(at)}" y="{box.y(0) + 18}" text-anchor="middle">{_time(at)}</text>')
     for index, row in enumerate(rows):
         y = box.top + row_height * index + row_height / 2
         end = max(x(row.p99), x(row.p50) + 2)
@@ -122,6 +122,10 @@ def spreads(rows: Sequence[Spread], title: str) -> str:
         numbers = f"{short(_rounded(row.p50))} / {short(_rounded(row.p90))} / {short(_rounded(row.p99))}"
         parts.append(f'<text class="name" x="{box.x(1) + 8}" y="{y + 4}">{numbers}</text>')
     return "".join(parts) + "</svg>"
+
+
+def _time(milliseconds: float) -> str:
+    return f"{short(milliseconds / 1000.0)} s" if milliseconds >= 1000.0 else f"{short(milliseconds)} ms"
 
 
 def _rounded(value: float) -> float:
