@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
 from services.scheduler.core.arrays import Ints
 from services.scheduler.core.budgets import Budgets
 from services.scheduler.core.evictable import add_requests
@@ -63,7 +61,9 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class NotPreempted:
-    """No pod's going helps ``pod``: ``message`` says why ("preemption: 0/5 nodes are available: …").
+    """Nobody else has to go for ``pod``: ``message`` says why ("preemption: 0/5 nodes are available: …").
+
+    Either it would not help, or pods that are going already leave room enough: then it waits for their end.
 
     ``hindered``: pods whose own way is not settled yet stand in the way; worth another try soon, unasked.
     """
@@ -97,6 +97,8 @@ class Round:
         self.usage = usage.copy()
         self.placed = placed
         self.budgets = budgets
+        # Rows where victims of somebody go: they may have room for others as well, with no more victims.
+        self.emptying: set[int] = set()
         self._unavailable: dict[str, tuple[PodClass, int]] = {}
         # Evictable sums by priority, without the pods that are not available.
         self._sums: dict[int, Ints] = {}
@@ -106,7 +108,7 @@ class Round:
             row = placed.row(pledge.node)
             victims = [pod for uid in pledge.victims if (pod := placed.pod(uid)) is not None]
             if row is not None and victims:
-                self._go(pledge.pod, row, victims)
+                self._go(row, victims)
                 # Those that have begun to end are in the budgets' numbers already.
                 budgets.disrupt(pod for pod in victims if not pod.kind.ending)
 
@@ -135,10 +137,14 @@ class Round:
     def carry_out(self, pod: PodInfo, found: Candidate) -> Preemption:
         """``pod`` takes the place of the victims."""
         row = found.row
-        self.usage.add(pod.kind, (row,))
-        self._go(pod, row, found.victims)
+        self.await_room(pod, row)
+        self._go(row, found.victims)
         self.budgets.disrupt(found.victims)
         return Preemption(pod, self.nodes.ids[row], self.nodes.uids[row], found.victims, found.order.violations)
+
+    def await_room(self, pod: PodInfo, row: int) -> None:
+        """``pod`` will find room on ``row`` without more victims."""
+        self.usage.add(pod.kind, (row,))
 
     def _withhold(self, uid: str) -> None:
         pod, node = self.placed.pod(uid), self.placed.node_of(uid)
@@ -146,13 +152,10 @@ class Round:
         if pod is not None and row is not None:
             self._unavailable[uid] = (pod.kind, row)
 
-    def _go(self, pod: PodInfo, row: int, victims: Sequence[PodInfo]) -> None:
-        """``victims`` leave ``row`` for ``pod``, which is counted there.
-
-        What they free beyond what the pod takes is nobody's until they have ended: so the capacity ledger counts too.
-        """
+    def _go(self, row: int, victims: Sequence[PodInfo]) -> None:
+        """``victims`` leave ``row``."""
         resources = self.nodes.resources
-        freed = np.zeros((len(resources), 1), dtype=np.int64)
+        self.emptying.add(row)
         by_class: dict[PodClass, int] = {}
         for victim in victims:
             if victim.uid not in self._unavailable:
@@ -160,9 +163,6 @@ class Round:
                 self._unavailable[victim.uid] = (victim.kind, row)
         for kind, count in by_class.items():
             self.usage.add(kind, (row,) * count, -1)
-            add_requests(freed, kind, (0,) * count, 1, resources)
             for below, sums in self._sums.items():
                 if kind.pod.spec.priority < below:
                     add_requests(sums, kind, (row,) * count, -1, resources)
-        add_requests(freed, pod.kind, (0,), -1, resources)
-        self.usage.requested[:, row] += np.maximum(freed[:, 0], 0)

@@ -32,7 +32,11 @@ NEVER = "Never"
 NOT_ELIGIBLE = "preemption: not eligible due to preemptionPolicy=Never."
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
+AWAITS = "preemption: pods that are ending make room on node {}."
 PORTS = "node(s) didn't have free ports for the requested pod ports"
+
+# A node that needs no victims (more) is better than every other.
+FREE = Order(0, -(2**31), 0, 0, 0, 0)
 
 # Priorities told apart by the vector step; more are thinned out (the exact step sees all of them).
 LEVELS_MAX = 6
@@ -77,7 +81,11 @@ def _serve(alike: Sequence[PodInfo], search: Search, whole: Round, result: Preem
             text, hindered = search.explain(), search.hindered()
             result.refused.extend(NotPreempted(left, text, hindered) for left in alike[index:])
             return
-        result.chosen.append(whole.carry_out(pod, found))
+        if found.victims:
+            result.chosen.append(whole.carry_out(pod, found))
+        else:
+            whole.await_room(pod, found.row)
+            result.refused.append(NotPreempted(pod, AWAITS.format(whole.nodes.ids[found.row])))
         search.changed(found.row)
 
 
@@ -98,8 +106,11 @@ class Search:
         self._heap: list[tuple[Order, int, Candidate]] = []
         # A candidate worked out before the last choice may have changed (budgets, other nodes).
         self._choices = 0
+        self._usable: Bools = whole.nodes.alive.copy()
         self._order = self._in_order(self._promising())
         self._next = 0
+        for row in whole.emptying:
+            self._work_out_free(row)
         self._wanted = FILTERED_CANDIDATES if self._filtered else rules.candidates(len(self._order))
         if self._filtered:
             self._order = self._order[:FILTERED_NODES_MAX]
@@ -139,13 +150,28 @@ class Search:
             self._work_out(self._order[self._next])
             self._next += 1
 
+    def _work_out_free(self, row: int) -> bool:
+        """Nobody has to go from ``row`` who is not going already."""
+        whole = self._round
+        if not self._room(row, ()).fits() or not self._usable[row]:
+            return False
+        free = Candidate(FREE._replace(rank=int(whole.nodes.tie_rank[row])), row, ())
+        heappush(self._heap, (free.order, self._choices, free))
+        return True
+
+    def _room(self, row: int, without: Sequence[PodInfo]) -> CountedRoom | FilteredRoom:
+        whole = self._round
+        counted = CountedRoom(self._wants, whole.nodes, whole.usage, row, without)
+        if not self._filtered:
+            return counted
+        return FilteredRoom(self._pods, whole.nodes, whole.usage, self._profile, row, counted, without)
+
     def _work_out(self, row: int) -> None:
         whole = self._round
+        if row in whole.emptying and self._work_out_free(row):
+            return
         possible = whole.possible(row, self._below)
-        counted = CountedRoom(self._wants, whole.nodes, whole.usage, row, possible)
-        room: CountedRoom | FilteredRoom = counted
-        if self._filtered:
-            room = FilteredRoom(self._pods, whole.nodes, whole.usage, self._profile, row, counted, possible)
+        room = self._room(row, possible)
         found = choose(row, int(whole.nodes.tie_rank[row]), possible, room, whole.budgets)
         if found is not None:
             heappush(self._heap, (found.order, self._choices, found))
@@ -169,6 +195,7 @@ class Search:
         open_to: Bools = np.zeros(len(nodes), dtype=np.bool_)
         for refused in refusals(self._pods, nodes, self._round.usage, self._profile):
             open_to[refused.rows[~refused.hopeless]] = True
+            self._usable[refused.rows[refused.hopeless]] = False
         for amount, index in zip(self._wants.amounts, self._wants.indexes, strict=True):
             # More than the node has at all.
             open_to &= (nodes.allocatable[index] >= amount) if index >= 0 else False

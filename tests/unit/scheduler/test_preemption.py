@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.scheduler.core import NodeId
@@ -41,8 +43,6 @@ def test_a_pod_that_never_preempts_does_not() -> None:
 
 
 def test_a_profile_without_preemption_has_none() -> None:
-    from dataclasses import replace
-
     world = World()
     world.profile = replace(world.profile, preemption=None)
     world.place(world.node("a", cpu="1"), "low", cpu="1")
@@ -172,15 +172,28 @@ def test_a_granted_disruption_costs_nothing_more() -> None:
 # What is under way
 
 
+def pledged(world: World, earlier: str, victim: str) -> Pledge:
+    node = world.node("a", cpu="2")
+    doomed = world.place(node, "doomed", 0, cpu=victim)
+    pod = world.info("earlier", 10, cpu=earlier)
+    world.table.assign(pod, node)
+    return Pledge(pod, node, (doomed.uid,))
+
+
 def test_room_that_is_being_made_for_another_pod_is_not_free() -> None:
     world = World()
-    first, second = world.node("a", cpu="2"), world.node("b", cpu="2")
-    doomed = world.place(first, "doomed", 0, cpu="2")
-    world.place(second, "higher", 5, cpu="2")
-    earlier = world.info("earlier", 10, cpu="1")
-    world.table.assign(earlier, first)
-    pledge = Pledge(earlier, first, (doomed.uid,))
+    pledge = pledged(world, "2", "2")
+    world.place(world.node("b", cpu="2"), "higher", 5, cpu="2")
     assert victims(world.run(world.info("high", 10, cpu="1"), pledges=[pledge])) == {"high": ["higher"]}
+
+
+def test_nobody_goes_where_pods_that_are_going_leave_room_enough() -> None:
+    world = World()
+    pledge = pledged(world, "1", "2")
+    world.place(world.node("b", cpu="2"), "higher", 5, cpu="1500m")
+    decided = world.run(world.info("high-0", 10, cpu="1"), world.info("high-1", 10, cpu="1"), pledges=[pledge])
+    assert victims(decided) == {"high-1": ["higher"]}
+    assert decided.refused[0].message == "preemption: pods that are ending make room on node rp-1/a."
 
 
 def test_pods_that_are_not_bound_yet_are_no_victims_but_a_reason_to_try_again_soon() -> None:
