@@ -129,7 +129,8 @@ def _set_time(field: Any, wall_s: float) -> None:
 class Election:
     """A candidate for the lease ``name``. ``identity`` is unique to this process (host name and something random).
 
-    ``leading``: this process holds the lease now; ``leader``: the holder as last seen, empty if none or not known.
+    ``leading``: this process holds the lease now; ``leader``: the holder as last seen, empty if none or not known;
+    ``in_touch``: the lease was read or written within the renew deadline.
     """
 
     def __init__(
@@ -157,6 +158,13 @@ class Election:
         # Our own record as last written, None when it must be read again.
         self._held: Lease | None = None
         self._renewed_at = 0.0
+        self._touched_at: float | None = None
+
+    @property
+    def in_touch(self) -> bool:
+        if self._touched_at is None:
+            return False
+        return self._clock.monotonic() - self._touched_at < self._config.renew_deadline_s
 
     @property
     def leader(self) -> str:
@@ -222,6 +230,7 @@ class Election:
             before = held or await self._read()
             if before.metadata.resource_version:
                 self._seen = sight(self._seen, before, self._clock.monotonic())
+                self._touched_at = began if held is None else self._touched_at
                 if not may_take(self._seen, self.identity, self._clock.monotonic()):
                     return False
             after = record(before, self.identity, self._config.lease_s, self._clock.time())
@@ -234,7 +243,7 @@ class Election:
             _log.debug("lease not written", extra={"lease": self.name, "cause": failure.message})
             return False
         self._seen = sight(None, self._held, began)
-        self._renewed_at = began
+        self._renewed_at = self._touched_at = began
         return True
 
     async def _read(self) -> Lease:

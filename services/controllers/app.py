@@ -54,11 +54,11 @@ class ControllerManager:
         self.claims: ClaimsController | None = None
 
     def ready(self) -> Mapping[str, bool]:
-        """A candidate is ready once it knows a leader. A tenant partition that is out of reach does not make the
+        """A candidate is ready while it can read who leads. A tenant partition that is out of reach does not make the
         leader unready: the others go on (``ursa_claims_partition_connected`` tells them apart)."""
         if self.claims is not None:
             return {"resource-partition": self.claims.claims.connected}
-        return {"resource-partition": bool(self.election.leader)}
+        return {"resource-partition": self.election.in_touch}
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pathlib
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -90,6 +91,9 @@ async def test_two_elect_one_and_the_other_takes_over_after_a_kill(cluster: Clus
         second = await holder(cluster)
         port = ports[int(second[-1])]
         assert json.loads((await fetch(port, "/readyz"))[1]) == {"resource-partition": True}
+
+        await processes[second].kill(signal.SIGTERM)
+        assert await holder(cluster) == ""  # one that ends in order keeps nobody waiting
     finally:
         for process in processes.values():
             await process.kill()

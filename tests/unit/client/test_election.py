@@ -189,6 +189,24 @@ async def test_a_lease_taken_by_force_ends_the_term_at_the_next_renewal() -> Non
     assert lease(partition).spec.holder_identity == "person"  # it gives back only what is its own
 
 
+async def test_a_candidate_knows_whether_it_is_in_touch() -> None:
+    clock = FakeClock()
+    partition = FakePartition("rp-1", clock=clock)
+    a, b = Candidate(partition, "a", clock).start(), Candidate(partition, "b", clock)
+    await until(clock, lambda: a.working)
+    assert not b.election.in_touch
+    b.start()
+    await clock.advance(60)
+    assert a.election.in_touch and b.election.in_touch and b.election.leader == "a"
+    partition.go_down()
+    await clock.advance(10.1)
+    assert not a.election.in_touch and not b.election.in_touch
+    partition.come_back()
+    await until(clock, lambda: a.election.in_touch and b.election.in_touch, seconds=5)
+    await a.stop()
+    await b.stop()
+
+
 async def test_a_deleted_lease_is_made_again() -> None:
     clock = FakeClock()
     partition = FakePartition("rp-1", clock=clock)
