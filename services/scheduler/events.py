@@ -1,14 +1,17 @@
 """Events about pods: repeated ones are counted instead of written again, all of them in batches, best effort.
 
-Rules after client-go tools/record: equal events of one object become one with a count, and a rate limit drops the rest.
+Rules after client-go tools/record: equal events of one object become one with a count, and a rate limit holds the rest
+back (kube-scheduler's own client writes 50 a second).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -29,8 +32,9 @@ BATCH_EVENTS = 256
 PENDING_MAX = 20_000
 REMEMBERED_MAX = 8_192
 NAME_MAX = 253
-# The bucket holds this many seconds' worth of events.
-BURST_S = 10.0
+# The bucket holds this many seconds' worth of events, and a batch is at least so many seconds' worth of them.
+BURST_S = 2.0
+PACE_S = 0.25
 RETRY_PAUSE_S = 1.0
 
 
@@ -45,8 +49,23 @@ class EventApi(Protocol):
 _Key = tuple[str, str, str]
 
 
+@dataclass(slots=True, eq=False)
+class _Note:
+    """An event to be; the message is made when it is its turn. Times are whole seconds since the epoch."""
+
+    pod: PodInfo
+    kind: str
+    reason: str
+    message: str
+    action: str
+    first_s: int
+    last_s: int
+    count: int = 1
+
+
 class EventRecorder:
-    """``record`` never waits and never fails; what cannot be written is dropped and counted."""
+    """``record`` never waits and never fails. Events are written at a bounded rate, warnings first, so that a storm of
+    pods does not become two; what waits in too great a number, or cannot be written, is dropped and counted."""
 
     def __init__(self, events: EventApi, *, component: str, per_second: float, clock: Clock, rand: Rand) -> None:
         self._events = events
@@ -58,39 +77,56 @@ class EventRecorder:
         self._filled_at = clock.monotonic()
         # By (pod uid, reason, message): the event as last sent, newest at the end.
         self._written: OrderedDict[_Key, Event] = OrderedDict()
-        self._pending: dict[_Key, Event] = {}
+        self._warnings: dict[_Key, _Note] = {}
+        self._others: dict[_Key, _Note] = {}
         self._wake = asyncio.Event()
 
     def record(self, pod: PodInfo, *, kind: str, reason: str, message: str, action: str) -> None:
         """Note an event of type ``kind`` (Normal, Warning) about ``pod``."""
+        pending = self._warnings if kind == "Warning" else self._others
         key = (pod.uid, reason, message)
-        pending = self._pending.get(key)
-        if pending is not None:
-            self._again(pending)
+        now = int(self._clock.time())
+        note = pending.get(key)
+        if note is not None:
+            note.count += 1
+            note.last_s = now
             return
-        if len(self._pending) >= PENDING_MAX or not self._take_token():
+        if len(pending) >= PENDING_MAX:
             EVENTS_DROPPED.inc()
             return
-        known = self._written.get(key)
-        if known is None:
-            self._pending[key] = self._new(pod, kind, reason, message, action)
-        else:
-            self._again(known)
-            self._pending[key] = known
+        pending[key] = _Note(pod, kind, reason, message, action, now, now)
         self._wake.set()
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
-            if not self._pending:
+            wanted = min(BATCH_EVENTS, len(self._warnings) + len(self._others))
+            if not wanted:
                 self._wake.clear()
                 await self._wake.wait()
-            keys = list(self._pending)[:BATCH_EVENTS]
-            batch = {key: self._pending.pop(key) for key in keys}
-            repeated = {key: event for key, event in batch.items() if key in self._written}
-            fresh = {key: event for key, event in batch.items() if key not in repeated}
-            await self._write(fresh, update=False)
-            await self._write(repeated, update=True)
+                continue
+            enough = min(wanted, max(1.0, self._per_second * PACE_S))
+            if self._fill() < enough:
+                await self._clock.sleep(max((enough - self._tokens) / self._per_second, 0.001))
+                continue
+            size = min(wanted, int(self._tokens))
+            self._tokens -= size
+            await self._write_some(size)
+
+    async def _write_some(self, size: int) -> None:
+        fresh: dict[_Key, Event] = {}
+        repeated: dict[_Key, Event] = {}
+        for key in list(itertools.islice(itertools.chain(self._warnings, self._others), size)):
+            note = self._warnings.pop(key, None) or self._others.pop(key)
+            known = self._written.get(key)
+            if known is None:
+                fresh[key] = self._new(note)
+            else:
+                known.count += note.count
+                known.last_timestamp.CopyFrom(Timestamp(seconds=note.last_s))
+                repeated[key] = known
+        await self._write(fresh, update=False)
+        await self._write(repeated, update=True)
 
     async def _write(self, batch: dict[_Key, Event], *, update: bool) -> None:
         if not batch:
@@ -116,22 +152,16 @@ class EventRecorder:
         if len(self._written) > REMEMBERED_MAX:
             self._written.popitem(last=False)
 
-    def _take_token(self) -> bool:
+    def _fill(self) -> float:
+        """Events that may be written now."""
         now = self._clock.monotonic()
-        full = self._per_second * BURST_S
-        self._tokens = min(full, self._tokens + (now - self._filled_at) * self._per_second)
+        most = max(1.0, self._per_second * BURST_S)
+        self._tokens = min(most, self._tokens + (now - self._filled_at) * self._per_second)
         self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        return self._tokens
 
-    def _again(self, event: Event) -> None:
-        event.count += 1
-        event.last_timestamp.CopyFrom(self._now())
-
-    def _new(self, pod: PodInfo, kind: str, reason: str, message: str, action: str) -> Event:
-        now = self._now()
+    def _new(self, note: _Note) -> Event:
+        pod = note.pod
         suffix = f".{self._rand.hexadecimal(16)}"
         name = pod.name[: NAME_MAX - len(suffix)] + suffix
         return Event(
@@ -139,17 +169,14 @@ class EventRecorder:
             involved_object=ObjectReference(
                 kind="Pod", api_version="v1", tenant=pod.tenant, namespace=pod.namespace, name=pod.name, uid=pod.uid
             ),
-            reason=reason,
-            message=message,
+            reason=note.reason,
+            message=note.message,
             source=EventSource(component=self._component),
-            first_timestamp=now,
-            last_timestamp=now,
-            count=1,
-            type=kind,
-            action=action,
+            first_timestamp=Timestamp(seconds=note.first_s),
+            last_timestamp=Timestamp(seconds=note.last_s),
+            count=note.count,
+            type=note.kind,
+            action=note.action,
             reporting_component=self._component,
             reporting_instance=self._component,
         )
-
-    def _now(self) -> Timestamp:
-        return Timestamp(seconds=int(self._clock.time()))

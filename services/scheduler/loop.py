@@ -33,6 +33,7 @@ from services.scheduler.state import Decision, Refusal, SchedulerState
 from services.scheduler.tenancy import SeenNamespace
 
 TICK_S = 0.2
+GAUGES_S = 2.0
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -280,18 +281,25 @@ class SchedulerLoop:
 
     async def _tick(self) -> None:
         """Ends backoffs and waits, and keeps the gauges."""
+        gauges_at = 0.0
         while True:
             queue = self._state.queue
             queue.tick(self._clock.monotonic())
             self._wake_if_needed()
             self._carry(self._state.promises.in_doubt(self._clock.monotonic()))
-            for place, name in _QUEUE_NAMES.items():
-                metrics.PENDING.labels(name).set(queue.size(place))
-            metrics.ASSUMED.set(self._state.assumed)
-            for partition, count in self._state.table.counts().items():
-                metrics.NODES.labels(partition).set(count)
-                metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
+            if self._clock.monotonic() >= gauges_at:
+                gauges_at = self._clock.monotonic() + GAUGES_S
+                self._gauge()
             await self._clock.sleep(TICK_S)
+
+    def _gauge(self) -> None:
+        queue = self._state.queue
+        for place, name in _QUEUE_NAMES.items():
+            metrics.PENDING.labels(name).set(queue.size(place))
+        metrics.ASSUMED.set(self._state.assumed)
+        for partition, count in self._state.table.counts().items():
+            metrics.NODES.labels(partition).set(count)
+            metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
 
 
 def _nothing() -> None:
