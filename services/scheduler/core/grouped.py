@@ -32,6 +32,9 @@ from services.scheduler.core.usage import Spread, Usage
 if TYPE_CHECKING:
     from services.scheduler.core.ranking import ClassView
 
+# For how many nodes at a time steps are made that were not foreseen.
+PREPARED = 64
+
 
 @dataclass(frozen=True, eq=False)
 class OpenDomains:
@@ -90,7 +93,9 @@ class GroupRanking:
         self._settle(True)
         self._combine(ALL)
         self._partitions = _slices(domains.topology.partition)
-        self._steps = self._first_steps()
+        # The nodes that are likely to be used; others' steps are made when they are needed.
+        rows = self._likely_rows()
+        self._steps = self._steps_of(rows, min(limit, limit // len(rows) + 2)) if len(rows) else {}
 
     def __bool__(self) -> bool:
         """Some node is feasible."""
@@ -163,10 +168,9 @@ class GroupRanking:
         heap = self._heaps.get(group)
         if heap is None:
             heap = self._heaps[group] = self._heap(group)
-        steps = self._steps.get(row)
-        if steps is None:
-            steps = self._steps[row] = self._node_keys.after(row, 1, steps=2)
-        following = next(steps)
+        if row not in self._steps:
+            self._prepare(group, heap)
+        following = next(self._steps[row])
         full = following == INFEASIBLE
         if full:
             heappop(heap)
@@ -208,12 +212,20 @@ class GroupRanking:
         improved = self._best[groups] - (self._bonus[groups] << SCORE_SHIFT)
         self._combined[groups] = np.where(self._feasible[groups], improved, INFEASIBLE)
 
-    def _first_steps(self) -> dict[int, Iterator[int]]:
-        """The keys after 1, 2… placements of the nodes that are likely to be used; the others' are made when needed."""
-        rows = self._likely_rows()
-        if not len(rows):
-            return {}
-        ahead = min(self._limit, self._limit // len(rows) + 2)
+    def _prepare(self, group: int, heap: Sequence[int]) -> None:
+        """Make steps for the best node of ``group``, and for those that are likely to be next."""
+        if len(heap) >= PREPARED:
+            keys = heap[:PREPARED]
+        elif len(self._combined) > PREPARED:
+            near = np.argpartition(self._combined, PREPARED - 1)[:PREPARED]
+            keys = [heap[0], *(key for key in self._best[near].tolist() if key != INFEASIBLE)]
+        else:
+            keys = heap
+        rows = {self._nodes.row_of_rank[key & RANK_MASK] for key in keys}
+        self._steps.update(self._steps_of(np.asarray(sorted(rows - self._steps.keys()), dtype=np.int64), 2))
+
+    def _steps_of(self, rows: Ints, ahead: int) -> dict[int, Iterator[int]]:
+        """The keys of ``rows`` after 1, 2… placements, the first ``ahead`` of them made now."""
         following = self._node_keys(rows, np.arange(1, ahead + 1)[:, None]).T.tolist()
         return {
             row: chain(after, self._node_keys.after(row, ahead + 1))
