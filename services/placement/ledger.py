@@ -128,9 +128,7 @@ class Ledger:
             message.ClearField(name)
         message.node_uid = self.node_uid
         message.allocatable.update(self.allocatable)
-        for partition, amounts in sorted(self.claimed.items()):
-            total = message.claimed.add(tenant_partition=partition, pods=amounts.get(PODS, 0))
-            _set_requests(total.requests, amounts)
+        self.write_totals_to(message)
         _set_ports(message.host_ports, self.host_ports)
         for promise in self.promises:
             told = message.promises.add(pod_uid=promise.pod_uid, tenant_partition=promise.tenant_partition)
@@ -140,6 +138,22 @@ class Ledger:
                 waiting = told.waits_for.add(pod_uid=victim.pod_uid)
                 _set_requests(waiting.requests, victim.requests)
                 _set_ports(waiting.host_ports, victim.host_ports)
+
+    def write_totals_to(self, message: CapacityLedger) -> None:
+        """Set the claimed totals of ``message``, which is right in everything else."""
+        message.ClearField("claimed")
+        for partition, amounts in sorted(self.claimed.items()):
+            total = message.claimed.add(tenant_partition=partition, pods=amounts.get(PODS, 0))
+            _set_requests(total.requests, amounts)
+
+    def differs_in_totals_only(self, other: Ledger) -> bool:
+        """``other`` is this ledger after claims that are held, or the end of some: most moves are no more than that."""
+        return (
+            self.allocatable is other.allocatable
+            and self.node_uid == other.node_uid
+            and self.host_ports is other.host_ports
+            and self.promises is other.promises
+        )
 
     @property
     def obsolete(self) -> bool:

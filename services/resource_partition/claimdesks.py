@@ -8,6 +8,7 @@ Other servers do race: whoever comes second is told what the ledger holds now, a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
@@ -88,6 +89,9 @@ class Desk:
         self.busy = False
 
 
+_NO_PLAN = Plan(None)
+
+
 class Move:
     """What a desk is about to do."""
 
@@ -98,7 +102,7 @@ class Move:
         self.attempts = 0
         self.items_max = ITEMS_MAX
         self.slips: list[Slip] = []
-        self.plan = Plan(None)
+        self.plan = _NO_PLAN
 
 
 class ClaimDesks:
@@ -147,11 +151,20 @@ class ClaimDesks:
     async def read(self, pod_uid: str, revision: int | None = None) -> Known:
         """The pod's claim, not older than ``revision`` (None: the most recent). Raises ``StorageError``."""
         key = claim_key(pod_uid)
-        try:
-            record: Record | None = await self._claims.get(key, revision)
-        except KeyNotFound:
-            record = None
+        record = await self._get(key, revision)
+        own = self._own.get(pod_uid)
+        if revision is not None and own is not None:
+            # A cache may be new enough for the ledger and yet older than what is known of this claim.
+            agreed = record is None and own.claim is None
+            if not agreed and (record.revision if record is not None else 0) < own.revision:
+                record = await self._get(key)
         return self._remember(key, record)
+
+    async def _get(self, key: str, revision: int | None = None) -> Record | None:
+        try:
+            return await self._claims.get(key, revision)
+        except KeyNotFound:
+            return None
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -375,8 +388,9 @@ class ClaimDesks:
         return _known(record)
 
     def _tidy(self) -> None:
-        for uid in list(self._own)[: max(0, len(self._own) - CLAIMS_MAX)]:
-            del self._own[uid]
+        if len(self._own) > CLAIMS_MAX:
+            for uid in list(itertools.islice(self._own, CLAIMS_MAX // 2)):  # the eldest
+                del self._own[uid]
         if len(self._desks) > DESKS_MAX:
             idle = [name for name, desk in self._desks.items() if not desk.busy]
             for name in idle[: len(self._desks) - DESKS_MAX // 2]:

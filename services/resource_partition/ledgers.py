@@ -20,12 +20,12 @@ Begin = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class StoredLedger:
-    """A node's ledger at ``revision``; None at 0: there is none. ``metadata``: as it is stored."""
+    """A node's ledger at ``revision``; None at 0: there is none. ``message``: as it is stored."""
 
     name: str
     ledger: Ledger | None = None
     revision: int = 0
-    metadata: Any = None
+    message: CapacityLedger | None = None
 
     @property
     def key(self) -> str:
@@ -37,26 +37,35 @@ class StoredLedger:
         if record is None:
             return cls(name)
         message = CapacityLedger.FromString(record.value)
-        return cls(name, Ledger.of(message), record.revision, message.metadata)
+        return cls(name, Ledger.of(message), record.revision, message)
 
     def write(self, after: Ledger | None, begin: Begin, lane: Lane) -> Write | None:
         """The write that makes it ``after``; None: there is none and none is wanted."""
         if after is None:
             return Write(self.key, None, self.revision, lane) if self.revision else None
-        message = CapacityLedger()
-        if self.metadata is not None:
-            message.metadata.CopyFrom(self.metadata)
-        else:
+        message = self._message_of(after)
+        if self.message is None:
             message.metadata.name = self.name
             begin(message.metadata)
-        after.write_to(message)
         return Write(self.key, wire.canonical(message), self.revision, lane)
 
+    def _message_of(self, after: Ledger) -> CapacityLedger:
+        message = CapacityLedger()
+        if self.message is not None:
+            message.CopyFrom(self.message)
+        if self.ledger is not None and after.differs_in_totals_only(self.ledger):
+            after.write_totals_to(message)
+        else:
+            after.write_to(message)
+        return message
+
     def written(self, after: Ledger | None, record: Record | None) -> StoredLedger:
-        """What it is once ``after`` was stored as ``record``. The metadata of a new one is read back when it is needed:
-        such a ledger is parsed anew."""
-        if record is None:
+        """What it is once ``after`` was stored as ``record``."""
+        if record is None or after is None:
             return StoredLedger(self.name)
-        if self.metadata is None:
+        if self.message is None:
             return StoredLedger.of(self.name, record)
-        return StoredLedger(self.name, after, record.revision, self.metadata)
+        # The message serves for what totals do not change; it is replaced when something else does.
+        if self.ledger is not None and after.differs_in_totals_only(self.ledger):
+            return StoredLedger(self.name, after, record.revision, self.message)
+        return StoredLedger(self.name, after, record.revision, CapacityLedger.FromString(record.value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from services.storage.errors import (
     InvalidQuery,
@@ -23,7 +23,7 @@ def check_write(write: Write, prefix: str, value_bytes_max: int = VALUE_BYTES_MA
     """None if the write may be tried: its key lies in the collection and its value is not too large."""
     if not write.key.startswith(prefix) or len(write.key) <= len(prefix):
         return InvalidQuery("key", f"{write.key!r} is not below {prefix}")
-    if len(write.key.encode()) > KEY_BYTES_MAX:
+    if len(write.key) > KEY_BYTES_MAX // 4 and len(write.key.encode()) > KEY_BYTES_MAX:
         return TooLarge(write.key, len(write.key.encode()), KEY_BYTES_MAX)
     if write.value is not None and len(write.value) > value_bytes_max:
         return TooLarge(write.key, len(write.value), value_bytes_max)
@@ -38,7 +38,7 @@ def check_distinct(writes: Sequence[Write]) -> None:
 
 def check_transaction(
     writes: Sequence[Write],
-    prefixes: Iterable[str],
+    prefixes: Collection[str],
     *,
     writes_max: int,
     bytes_max: int,
@@ -51,11 +51,12 @@ def check_transaction(
         return TooManyWrites(len(writes), writes_max)
     if len({write.key for write in writes}) != len(writes):
         return InvalidQuery("key", "the keys of one transaction must differ")
-    known = tuple(prefixes)
     size_bytes = 0
+    prefix = ""
     for write in writes:
-        prefix = next((prefix for prefix in known if write.key.startswith(prefix)), None)
-        if prefix is None:
+        if not prefix or not write.key.startswith(prefix):  # the next write is mostly of the same collection
+            prefix = next((prefix for prefix in prefixes if write.key.startswith(prefix)), "")
+        if not prefix:
             return InvalidQuery("key", f"{write.key!r} is in none of the collections")
         fault = check_write(write, prefix, value_bytes_max)
         if fault is None and (write.expected_revision is None or (write.value is None and not write.expected_revision)):

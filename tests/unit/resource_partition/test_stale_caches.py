@@ -100,3 +100,15 @@ async def test_a_node_that_was_deleted_and_made_anew_elsewhere_is_the_new_one(wo
     await world.server.put_node(node("n", "uid-2", cpu="2"))
     assert await late.verdicts(claim("q", node_uid="uid-1"), claim("r", node_uid="uid-2")) == ["NodeChanged", "HELD"]
     assert await late.verdicts(claim("s")) == ["Insufficient"]
+
+
+async def test_a_cache_that_shows_what_is_known_to_have_ended_is_not_asked_for_ever(world: World) -> None:
+    server, (_, claims, _) = world.make_lagging_server()
+    for name in ("n", "m"):
+        await world.server.put_node(node(name, cpu="1"))
+    await world.server.claim(claim("other", "n"), claim("p", "m"))
+    await claims.catch_up()  # as new as the ledger of n, and it goes on showing p on m
+    await world.server.release(release("p"))
+    async with Supervisor() as tasks:
+        tasks.start(server.desks.run(), name="claims")
+        assert await server.verdicts(claim("p", "n")) == ["Insufficient"]
