@@ -5,6 +5,7 @@ They keep the protocol's rules for one server and no crash; what real servers do
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -48,6 +49,9 @@ class RevokingPartition(FakePartition):
     def answer(self, uid: str) -> None:
         self._withheld.discard(uid)
 
+    def answer_all(self) -> None:
+        self._withheld.clear()
+
     async def call(self, path: str, data: bytes) -> bytes:
         if not path.endswith("/BatchRevokeBind"):
             return await super().call(path, data)
@@ -80,11 +84,15 @@ class RevokingPartition(FakePartition):
 
 
 class ClaimedPartition(FakePartition):
-    """A resource partition with BatchRelease; ``releases`` are those that ended a claim. ``withhold`` as above."""
+    """A resource partition with BatchRelease; ``releases`` are those that ended a claim. ``withhold`` as above.
+
+    ``on_release(claim, release)`` is called before a claim ends.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.releases: list[ClaimRelease] = []
+        self.on_release: Callable[[CapacityClaim, ClaimRelease], None] = lambda held, release: None
         self._withheld: set[str] = set()
 
     def withhold(self, uid: str) -> None:
@@ -129,5 +137,6 @@ class ClaimedPartition(FakePartition):
         )
         if stays or release.fact == ClaimRelease.FACT_UNSPECIFIED:
             raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, "ClaimStays", "the claim stays")
+        self.on_release(held, release)
         self.remove(CAPACITY_CLAIMS, release.pod_uid)
         self.releases.append(release)

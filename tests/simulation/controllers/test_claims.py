@@ -13,8 +13,9 @@ from services.base.clock import FakeClock
 from services.base.ids import sequential_uids
 from services.base.rand import Rand
 from services.base.tasks import stop_task
+from services.client.election import ElectionConfig
 from services.controllers.app import LEASE, ControllerManager
-from services.controllers.config import ClaimsConfig, ControllersConfig, PartitionAddress
+from services.controllers.config import ControllersConfig, PartitionAddress
 from services.rpc import status
 from tests.support.claims import ClaimedPartition, RevokingPartition, claim
 from tests.support.client_world import fake_connection, pod, until
@@ -37,8 +38,9 @@ class World:
         made.spec.endpoints.append(name)
         self.resource.put(TENANT_PARTITIONS, made)
 
-    def start(self, name: str = "controller-1") -> ControllerManager:
-        config = ControllersConfig(name, PartitionAddress("rp-1", ("rp-1",)), claims=ClaimsConfig())
+    def start(self, name: str = "controller-1", *, elect: bool = True) -> ControllerManager:
+        address = PartitionAddress("rp-1", ("rp-1",))
+        config = ControllersConfig(name, address, leader_election=ElectionConfig(enabled=elect))
         manager = ControllerManager(
             config,
             fake_connection(self.resource, self.clock),
