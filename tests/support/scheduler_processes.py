@@ -25,7 +25,7 @@ RESOURCE_PARTITION = "rp-1"
 
 @dataclass
 class Schedulers:
-    """``tenants[tp]`` is the one tenant of a tenant partition. ``endpoints``: where schedulers are told to go, if not to
+    """``tenants[tp]`` is the one tenant of a partition. ``endpoints``: where schedulers are told to go, if not to
     the servers themselves (a proxy may stand there)."""
 
     directory: pathlib.Path
