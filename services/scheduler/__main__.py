@@ -9,6 +9,7 @@ from services.base import config as files
 from services.base.tasks import run_process
 from services.scheduler import app
 from services.scheduler.config import SchedulerConfig
+from services.scheduler.profiles import profiles_of
 
 
 def main() -> int:
@@ -18,6 +19,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         config = files.load(arguments.config, SchedulerConfig, tuple(arguments.set))
+        profiles_of(config)
     except files.ConfigError as failure:
         print(failure, file=sys.stderr)
         return 2

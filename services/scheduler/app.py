@@ -22,10 +22,11 @@ from services.client.partitions import Connect, Connection, PartitionDirectory
 from services.client.union import UnionInformer
 from services.scheduler.conditions import ConditionWriter
 from services.scheduler.config import SchedulerConfig
-from services.scheduler.core import DEFAULT_PROFILE, NodeTable, PodClasses
+from services.scheduler.core import NodeTable, PodClasses
 from services.scheduler.events import EventRecorder
 from services.scheduler.ledgers import LEDGER_ACCESSORS, LedgerReader, SeenLedger
 from services.scheduler.loop import SchedulerLoop
+from services.scheduler.profiles import profiles_of
 from services.scheduler.releaser import ClaimApi
 from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
 from services.scheduler.state import SchedulerState, new_queue
@@ -54,13 +55,14 @@ class Scheduler:
         self._rand = rand
         self._tenant = tenant
         scheduling = config.scheduling
+        profiles = profiles_of(config)
         queue = new_queue(
-            DEFAULT_PROFILE,
+            profiles,
             backoff_initial_s=scheduling.backoff_initial_s,
             backoff_max_s=scheduling.backoff_max_s,
             unschedulable_retry_s=scheduling.unschedulable_retry_s,
         )
-        self.state = SchedulerState(NodeTable(scheduler=config.name, seed=config.seed), queue)
+        self.state = SchedulerState(NodeTable(scheduler=config.name, seed=config.seed), queue, profiles)
         clients = tenant.clientset
         self.loop = SchedulerLoop(
             config,
@@ -82,7 +84,7 @@ class Scheduler:
             tenant.mux,
             kinds.PODS,
             tenant="*",
-            decode=PodReader(config.scheduler_name, PodClasses(), self.state.known),
+            decode=PodReader(profiles.by_name, PodClasses(), self.state.known),
             accessors=PLACED_ACCESSORS,
             on_batch=self.loop.pods_changed,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from services.base.telemetry import TelemetryConfig
 from services.client.election import ElectionConfig
 from services.rpc.credentials import TlsConfig
+from services.scheduler.profile_config import ProfileConfig
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class SchedulingConfig:
 
     ``start_wait_s``: how long the start waits for resource partitions that cannot be reached. ``stale_after_s``: how
     long the nodes of a lost partition stay candidates. ``unschedulable_retry_s``: a pod that no change has helped is
-    tried again after this. ``backoff_*``: the pause between two attempts, doubling.
+    tried again after this. ``backoff_*``: the pause between two attempts, doubling. ``events_per_second``: events about
+    pods beyond this rate wait, ``scheduled_events`` whether each bound pod has one.
     """
 
     start_wait_s: float = 5.0
@@ -36,12 +38,16 @@ class SchedulingConfig:
     backoff_max_s: float = 10.0
     unschedulable_retry_s: float = 60.0
     scheduled_events: bool = True
-    events_per_second: float = 500.0
+    events_per_second: float = 200.0
 
 
 @dataclass(frozen=True)
 class SchedulerConfig:
     """``seed`` and ``name`` decide ties between equally good nodes. ``scheduler_name``: whose pods these are.
+
+    ``profiles``: several kinds of pods, told apart by their ``spec.schedulerName``, each placed by plug-ins of its own.
+    None: the default profile for pods of ``scheduler_name``. With profiles, ``scheduler_name`` must be one of theirs,
+    and is the name in events, metrics and the lease.
 
     ``leader_election``: of all schedulers with this ``scheduler_name`` in the partition one works at a time, the others
     stand by with everything in memory. Without that table (``[leader_election]``) there is no election; two at once are
@@ -52,6 +58,7 @@ class SchedulerConfig:
     tenant_partition: PartitionAddress
     seed: int = 0
     scheduler_name: str = "default-scheduler"
+    profiles: tuple[ProfileConfig, ...] = ()
     scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
     leader_election: ElectionConfig = field(default_factory=lambda: ElectionConfig(enabled=False))
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)

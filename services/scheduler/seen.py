@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from services.api import keys
@@ -41,10 +41,15 @@ PLACED_ACCESSORS: Accessors[SeenPod] = Accessors(
 
 
 class PodReader:
-    """Decodes pods. A placed pod that is known already is not classified again: its requests cannot change."""
+    """Decodes pods; those of ``scheduler_names`` are ours to place.
 
-    def __init__(self, scheduler_name: str, classes: PodClasses, known: Callable[[str], PodInfo | None]) -> None:
-        self._scheduler_name = scheduler_name
+    A placed pod that is known already is not classified again: its requests cannot change.
+    """
+
+    def __init__(
+        self, scheduler_names: Container[str], classes: PodClasses, known: Callable[[str], PodInfo | None]
+    ) -> None:
+        self._scheduler_names = scheduler_names
         self._classes = classes
         self._known = known
 
@@ -58,7 +63,7 @@ class PodReader:
         over = is_terminal(pod)
         node = NodeId(spec.resource_partition, spec.node_name) if spec.node_name else None
         known = self._known(metadata.uid) if node is not None else None
-        ours = node is None and not over and spec.scheduler_name == self._scheduler_name
+        ours = node is None and not over and spec.scheduler_name in self._scheduler_names
         return SeenPod(
             key=keys.key_of(PODS, pod),
             uid=metadata.uid,

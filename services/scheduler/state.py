@@ -20,6 +20,7 @@ from services.scheduler.core import (
     NodeTable,
     PodInfo,
     Profile,
+    Profiles,
     Unschedulable,
     plan,
 )
@@ -67,7 +68,7 @@ class Decision:
 class SchedulerState:
     """The node table, the queue and the attempts of one scheduler."""
 
-    def __init__(self, table: NodeTable, queue: SchedulingQueue, profile: Profile = DEFAULT_PROFILE) -> None:
+    def __init__(self, table: NodeTable, queue: SchedulingQueue, profile: Profile | Profiles = DEFAULT_PROFILE) -> None:
         self.table = table
         self.queue = queue
         self._profile = profile
@@ -207,7 +208,8 @@ class SchedulerState:
 
     def _preempt(self, snapshot: Snapshot, decided: Plan) -> Preemptions:
         highest = max((refused.pod.priority for refused in decided.unschedulable), default=0)
-        if not decided.unschedulable or self._profile.preemption is None or not self.table.priorities(highest):
+        possible = any(profile.preemption is not None for profile in self._profile.all())
+        if not decided.unschedulable or not possible or not self.table.priorities(highest):
             return Preemptions()
         usage = snapshot.usage.copy()
         for placement in decided.placements:
@@ -415,12 +417,15 @@ class SchedulerState:
 
 
 def new_queue(
-    profile: Profile, *, backoff_initial_s: float, backoff_max_s: float, unschedulable_retry_s: float
+    profile: Profile | Profiles, *, backoff_initial_s: float, backoff_max_s: float, unschedulable_retry_s: float
 ) -> SchedulingQueue:
     """A queue whose pods are woken by what the profile's filters say can help."""
-    filters = (*profile.node_filters, *profile.usage_filters, *profile.domain_filters)
+    helped_by: dict[str, Cluster] = {}
+    for one in profile.all():
+        for known in one.filters:
+            helped_by[known.name] = helped_by.get(known.name, Cluster.NOTHING) | known.helped_by
     return SchedulingQueue(
-        {node_filter.name: node_filter.helped_by for node_filter in filters},
+        helped_by,
         backoff_initial_s=backoff_initial_s,
         backoff_max_s=backoff_max_s,
         unschedulable_retry_s=unschedulable_retry_s,

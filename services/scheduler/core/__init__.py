@@ -7,7 +7,7 @@ A plug-in is one file under ``plugins`` that implements one of the shapes of ``p
 from services.scheduler.core.nodes import NodeColumns, NodeId
 from services.scheduler.core.plan import Placement, Plan, Unschedulable, plan
 from services.scheduler.core.pods import PodClass, PodClasses, PodInfo
-from services.scheduler.core.profile import DEFAULT_PROFILE, Profile
+from services.scheduler.core.profile import DEFAULT_PROFILE, Profile, Profiles
 from services.scheduler.core.snapshot import Snapshot
 from services.scheduler.core.table import NodeTable
 
@@ -22,6 +22,7 @@ __all__ = [
     "PodClasses",
     "PodInfo",
     "Profile",
+    "Profiles",
     "Snapshot",
     "Unschedulable",
     "plan",

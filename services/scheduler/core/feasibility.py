@@ -15,7 +15,7 @@ from services.scheduler.core.arrays import Bools, Ints
 from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.plugin import Filter, PodChange
 from services.scheduler.core.pods import PodClass
-from services.scheduler.core.profile import Profile
+from services.scheduler.core.profile import Profile, Profiles
 from services.scheduler.core.usage import Usage
 
 
@@ -72,10 +72,9 @@ def refusals(pods: PodClass, nodes: NodeColumns, usage: Usage, profile: Profile)
         yield Refused(domain_filter, rows, answer.hopeless()[groups], _bound(answer.reasons, groups))
 
 
-def helps(pods: PodClass, refused_by: frozenset[str], change: PodChange, profile: Profile) -> bool:
+def helps(pods: PodClass, refused_by: frozenset[str], change: PodChange, profile: Profile | Profiles) -> bool:
     """Some filter of ``refused_by`` may let ``pods`` pass now that ``change`` has happened: worth another try."""
-    filters = (*profile.node_filters, *profile.usage_filters, *profile.domain_filters)
-    return any(known.name in refused_by and known.helps(pods, change) for known in filters)
+    return any(known.name in refused_by and known.helps(pods, change) for known in profile.of(pods).filters)
 
 
 def _bound(reasons: Callable[..., Counter[str]], *arguments: object) -> Callable[[], Counter[str]]:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from services.scheduler.core.grouped import GroupRanking, open_domains
 from services.scheduler.core.nodes import NodeColumns, NodeId
 from services.scheduler.core.pods import PodClass, PodInfo
-from services.scheduler.core.profile import DEFAULT_PROFILE, Profile
+from services.scheduler.core.profile import DEFAULT_PROFILE, Profile, Profiles
 from services.scheduler.core.ranking import ClassView, Ranking, view
 from services.scheduler.core.reasons import explain
 from services.scheduler.core.snapshot import Snapshot
@@ -64,14 +64,17 @@ class ViewCache:
 
 
 def plan(
-    snapshot: Snapshot, pods: Iterable[PodInfo], profile: Profile = DEFAULT_PROFILE, cache: ViewCache | None = None
+    snapshot: Snapshot,
+    pods: Iterable[PodInfo],
+    profile: Profile | Profiles = DEFAULT_PROFILE,
+    cache: ViewCache | None = None,
 ) -> Plan:
     """Decide about every pod; deterministic, and the snapshot is left as it was."""
     views = cache if cache is not None else ViewCache()
     usage = snapshot.usage.copy()
     result = Plan()
     for alike in in_plan_order(pods):
-        _place_class(alike, snapshot.nodes, usage, profile, views, result)
+        _place_class(alike, snapshot.nodes, usage, profile.of(alike[0].kind), views, result)
     return result
 
 

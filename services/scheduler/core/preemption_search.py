@@ -21,7 +21,7 @@ from services.scheduler.core.plan import in_plan_order
 from services.scheduler.core.plugins.default_preemption import DefaultPreemption
 from services.scheduler.core.pods import PODS, PodInfo
 from services.scheduler.core.preemption import NotPreempted, Placed, Pledge, Preemptions, Round
-from services.scheduler.core.profile import Profile
+from services.scheduler.core.profile import Profile, Profiles
 from services.scheduler.core.reasons import message
 from services.scheduler.core.rooms import CountedRoom, FilteredRoom, Wants, other_usage_filters
 from services.scheduler.core.snapshot import Snapshot
@@ -50,27 +50,28 @@ def preempt(
     usage: Usage,
     pods: Iterable[PodInfo],
     placed: Placed,
-    profile: Profile,
+    profile: Profile | Profiles,
     budgets: Budgets | None = None,
     pledges: Iterable[Pledge] = (),
     exempt: Iterable[str] = (),
 ) -> Preemptions:
     """Decide about ``pods``, which no node takes: highest priority first, then class by class.
 
+    Pods whose profile has no preemption are in neither list of the result.
     ``usage``: the snapshot's, with what the plan has placed since. ``pledges``: earlier preemptions that wait for their
     victims. ``exempt``: UIDs of counted pods that cannot be victims, as they are not bound yet.
     """
     result = Preemptions()
-    rules = profile.preemption
-    if rules is None:
-        return result
     whole = Round(snapshot.nodes, usage, placed, budgets or Budgets(), pledges, exempt)
     for alike in in_plan_order(pods):
         kind = alike[0].kind
+        rules = profile.of(kind).preemption
+        if rules is None:
+            continue
         if kind.pod.spec.preemption_policy == NEVER:
             result.refused.extend(NotPreempted(pod, NOT_ELIGIBLE) for pod in alike)
             continue
-        _serve(alike, Search(whole, alike[0], profile, rules), whole, result)
+        _serve(alike, Search(whole, alike[0], profile.of(kind), rules), whole, result)
     return result
 
 
