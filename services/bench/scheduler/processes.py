@@ -1,8 +1,8 @@
-"""The processes of one workload: an etcd and a server per partition, a scheduler per tenant partition. No kubelets and
-no controllers, as upstream: nodes are objects, a pod's way ends when it is bound.
+"""The processes of one workload: an etcd and a server per partition, a scheduler per tenant partition, a controller
+manager per resource partition, which ends the capacity claims of pods that are gone. No kubelets, as upstream: nodes
+are objects, a pod's way ends when it is bound.
 
-They are not taken from ``ursa up``: its hollow nodes and controllers would share the cores, and a node-lifecycle
-controller would find that nobody renews these nodes' leases.
+They are not taken from ``ursa up``: its hollow nodes would share the cores.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Shape:
     base_port: int
 
     def ports(self) -> dict[str, int]:
-        """The first of ten ports of each partition, by name: gRPC, metrics, etcd, etcd's peers, scheduler's metrics."""
+        """The first of ten ports of each partition, by name: gRPC, metrics, etcd, etcd's peers, and metrics
+        of its scheduler or controller manager."""
         names = [f"tp-{number}" for number in range(1, self.tenant_partitions + 1)]
         names += [f"rp-{number}" for number in range(1, self.resource_partitions + 1)]
         return {name: self.base_port + PORTS_PER_PARTITION * index for index, name in enumerate(names)}
@@ -99,11 +100,15 @@ class Processes:
         schedulers = {f"scheduler-{name}": port for name, port in self._ports.items() if name.startswith("tp-")}
         for name, port in schedulers.items():
             await self._start(name, self._python("services.scheduler", name, _scheduler(name, port)))
-        await self._ready({name: f"http://{HOST}:{port + 5}/readyz" for name, port in schedulers.items()})
+        managers = {f"controller-{name}": port for name, port in self._ports.items() if name.startswith("rp-")}
+        for name, port in managers.items():
+            await self._start(name, self._python("services.controllers", name, _controllers(name, port)))
+        last = schedulers | managers
+        await self._ready({name: f"http://{HOST}:{port + 5}/readyz" for name, port in last.items()})
 
     async def stop(self) -> None:
         """End everything, what only uses others first."""
-        order = ("scheduler-", "tp-", "rp-", "etcd-")
+        order = ("scheduler-", "controller-", "tp-", "rp-", "etcd-")
         for prefix in order:
             ending = [process for name, process in self._running.items() if name.startswith(prefix)]
             await asyncio.gather(*(processes.stop(process) for process in ending))
@@ -192,6 +197,13 @@ def _scheduler(name: str, port: int) -> str:
     seed = partition.rpartition("-")[2]
     link = f'[tenant_partition]\nname = "{partition}"\nendpoints = ["{HOST}:{port}"]\n'
     return f'name = "{name}"\nseed = {seed}\n{link}{_telemetry(port + 5)}'
+
+
+def _controllers(name: str, port: int) -> str:
+    partition = name.removeprefix("controller-")
+    link = f'[resource_partition]\nname = "{partition}"\nendpoints = ["{HOST}:{port}"]\n'
+    # One manager per partition: nothing to elect.
+    return f'name = "{name}"\n{link}[leader_election]\nenabled = false\n{_telemetry(port + 5)}'
 
 
 def _etcd(binary: str, name: str, port: int, home: pathlib.Path) -> list[str]:
