@@ -18,6 +18,7 @@ from services.apiserver import options
 from services.apiserver.bootstrap import Bootstrap
 from services.apiserver.content import PartitionContent
 from services.apiserver.continuation import ContinueTokens
+from services.apiserver.disruptions import PartitionDisruptions
 from services.apiserver.hosting import Host, Work
 from services.apiserver.lifecycle import DEFAULT_NAMESPACE, SYSTEM_TENANT, NamespaceLifecycle
 from services.apiserver.ownership import PartitionOwnership
@@ -29,6 +30,7 @@ from services.apiserver.writes import Makers
 from services.base.clock import Clock
 from services.base.ids import IdMaker, random_uid
 from services.base.rand import Rand
+from services.controllers.disruption import DisruptionController
 from services.controllers.garbage import GarbageCollector
 from services.controllers.lifecycle import LifecycleController
 from services.rpc.server import Server
@@ -100,6 +102,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
     work["bootstrap"] = bootstrap.run
     work["lifecycle"] = LifecycleController(content, clock, rand).run
+    work["disruption"] = DisruptionController(PartitionDisruptions(api), clock, rand).run
     work["garbage"] = GarbageCollector(PartitionOwnership(api, clock), clock, rand).run
     return Host(
         api=api,
