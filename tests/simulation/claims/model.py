@@ -55,6 +55,7 @@ class Rules:
     kubelet_claims_anew: bool = True
     ledger_is_compared: bool = True
     claim_is_compared: bool = True
+    compared_by_revision: bool = True
 
 
 RULES = tuple(field.name for field in fields(Rules))
@@ -123,12 +124,19 @@ class Books(NamedTuple):
     ledgers: tuple[Ledger, ...]
 
 
+class View(NamedTuple):
+    """What a server has read, and what of it was written since: ``("ledger", node)``, ``("claim", slot)``."""
+
+    books: Books
+    written: frozenset[tuple[str, int]]
+
+
 class State(NamedTuple):
     pods: tuple[PodState, ...]
     books: Books
     grants: frozenset[tuple[int, int, int]]
     changes_left: int
-    servers: tuple[Books | None, ...]
+    servers: tuple[View | None, ...]
 
 
 def initial(world: World) -> State:

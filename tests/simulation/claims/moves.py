@@ -19,6 +19,7 @@ from tests.simulation.claims.model import (
     Move,
     PodState,
     State,
+    View,
     World,
     bind,
     claim,
@@ -34,6 +35,24 @@ from tests.simulation.claims.model import (
 
 def moves(world: World, state: State) -> Iterator[tuple[Move, State]]:
     """Everything that can happen next."""
+    for move, after in _moves(world, state):
+        if after.books is not state.books and any(after.servers):
+            written = frozenset(_written(state.books, after.books))
+            views = tuple(view and view._replace(written=view.written | written) for view in after.servers)
+            after = after._replace(servers=views)
+        yield move, after
+
+
+def _written(before: Books, after: Books) -> Iterator[tuple[str, int]]:
+    for node, (old, new) in enumerate(zip(before.ledgers, after.ledgers, strict=True)):
+        if old != new:
+            yield "ledger", node
+    for at, (was, now) in enumerate(zip(before.claims, after.claims, strict=True)):
+        if was != now:
+            yield "claim", at
+
+
+def _moves(world: World, state: State) -> Iterator[tuple[Move, State]]:
     yield from _tenant_moves(world, state)
     if world.servers:
         yield from _server_moves(world, state)
@@ -125,10 +144,10 @@ def _server_moves(world: World, state: State) -> Iterator[tuple[Move, State]]:
     """A server reads; later it decides on what it read, and writes only if that still stands."""
     for server, view in enumerate(state.servers):
         if view is None:
-            yield ("read", server), _viewing(state, server, state.books)
+            yield ("read", server), _viewing(state, server, View(state.books, frozenset()))
             continue
-        for move, books, grant in book_moves(world, state, view):
-            if books is view and grant is None:
+        for move, books, grant in book_moves(world, state, view.books):
+            if books is view.books and grant is None:
                 continue
             pod, node = move[1], move[2]
             assert isinstance(pod, int)
@@ -141,14 +160,18 @@ def _server_moves(world: World, state: State) -> Iterator[tuple[Move, State]]:
                 yield (*move, "by", server), _viewing(done, server, None)
 
 
-def _committed(world: World, now: Books, view: Books, wanted: Books, node: int, at: int) -> Books | None:
-    """What is stored after the transaction; None: what it compares has changed."""
-    rules = world.rules
-    writes_ledger = wanted.ledgers[node] != view.ledgers[node]
-    writes_claim = wanted.claims[at] != view.claims[at]
-    if writes_ledger and rules.ledger_is_compared and now.ledgers[node] != view.ledgers[node]:
+def _committed(world: World, now: Books, view: View, wanted: Books, node: int, at: int) -> Books | None:
+    """What is stored after the transaction; None: what it compares has been written since."""
+    rules, read = world.rules, view.books
+    writes_ledger = wanted.ledgers[node] != read.ledgers[node]
+    writes_claim = wanted.claims[at] != read.claims[at]
+    if rules.compared_by_revision:
+        ledger_stands, claim_stands = ("ledger", node) not in view.written, ("claim", at) not in view.written
+    else:
+        ledger_stands, claim_stands = now.ledgers[node] == read.ledgers[node], now.claims[at] == read.claims[at]
+    if writes_ledger and rules.ledger_is_compared and not ledger_stands:
         return None
-    if writes_claim and rules.claim_is_compared and now.claims[at] != view.claims[at]:
+    if writes_claim and rules.claim_is_compared and not claim_stands:
         return None
     return with_claim(
         now,
@@ -179,7 +202,7 @@ def _node_moves(world: World, state: State) -> Iterator[tuple[Move, State]]:
             yield (name, node), state._replace(books=books, changes_left=state.changes_left - 1)
 
 
-def _viewing(state: State, server: int, view: Books | None) -> State:
+def _viewing(state: State, server: int, view: View | None) -> State:
     return state._replace(servers=(*state.servers[:server], view, *state.servers[server + 1 :]))
 
 
