@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.resource_partition import claimmetrics as metrics
 from services.resource_partition.claimplan import Answer, Item, Known, Plan, Proof, claim_key, plan
+from services.resource_partition.claimslips import Slip
 from services.resource_partition.ledgers import LEDGERS_PREFIX, Begin, StoredLedger
 from services.rpc import status
 from services.storage.errors import (
@@ -37,45 +38,6 @@ CLAIMS_MAX = 20_000
 
 # Turns of the event loop are given to others after so many items.
 _ITEMS_PER_TURN = 64
-
-
-class Slip:
-    """An item on its way to its answer. ``replaces``: pods whose claims are to be known before it is decided."""
-
-    __slots__ = ("answer", "item", "replaces", "sheet")
-
-    def __init__(self, item: Item, sheet: Sheet, replaces: Sequence[str]) -> None:
-        self.item = item
-        self.sheet = sheet
-        self.replaces = replaces
-        self.answer: object = None
-
-    def settle(self, answer: object) -> None:
-        """``answer``: what ``Answer.given`` is, or the exception in its place."""
-        self.answer = answer
-        self.sheet.settled()
-
-
-class Sheet:
-    """The items of one request."""
-
-    def __init__(self) -> None:
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._left = 1  # the request itself, until all its items are on their way
-
-    def slip(self, item: Item, replaces: Sequence[str] = ()) -> Slip:
-        self._left += 1
-        return Slip(item, self, replaces)
-
-    def settled(self) -> None:
-        self._left -= 1
-        if not self._left and not self._done.done():
-            self._done.set_result(None)
-
-    async def answered(self) -> None:
-        """Return when every slip has its answer. Once, and after the last slip."""
-        self.settled()
-        await self._done
 
 
 class Desk:

@@ -25,9 +25,10 @@ from services.apiserver import limits, metrics, objects, tracing
 from services.apiserver.errors import translate
 from services.base import telemetry
 from services.resource_partition import claimmetrics
-from services.resource_partition.claimdesks import ClaimDesks, Sheet, Slip
+from services.resource_partition.claimdesks import ClaimDesks
 from services.resource_partition.claimplan import Known, Verdict
 from services.resource_partition.claimrequests import claim_faults, complete, release_faults
+from services.resource_partition.claimslips import Sheet, Slip
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError
