@@ -112,7 +112,8 @@ class Census:
             else:
                 del on_row[row]
         for kept, number in record.counts_for.items():
-            np.add.at(kept.writable(self.size), rows, number * times)
+            # Equal types take NumPy's fast way.
+            np.add.at(kept.writable(self.size), rows, np.int32(number * times))
         if not on_row:
             self._drop(kind, record)
 

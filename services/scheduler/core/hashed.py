@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import cached_property
+from typing import Any, ClassVar
 
 
 class Hashed:
@@ -12,9 +12,11 @@ class Hashed:
     The dataclass must name it, as defining equality would otherwise replace it: ``__hash__ = Hashed.__hash__``.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
     @cached_property
     def _hash(self) -> int:
-        return hash(tuple(getattr(self, field.name) for field in fields(self)))  # type: ignore[arg-type]
+        return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
 
     def __hash__(self) -> int:
         return self._hash

@@ -13,8 +13,9 @@ from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.scheduler.core import DEFAULT_PROFILE, NodeId, NodeTable, PodClasses, plan
 from services.scheduler.core.feasibility import feasible
 from services.scheduler.core.plan import in_plan_order
+from tests.support.scheduling import make_node, make_pod
 from tests.unit.scheduler.reference import ReferenceScheduler
-from tests.unit.scheduler.topologies import NAMESPACES, batches, clusters, populations
+from tests.unit.scheduler.topologies import HOSTNAME, NAMESPACES, THEMES, batches, clusters, contestants, populations
 
 SCHEDULER = "scheduler-under-test"
 
@@ -24,8 +25,8 @@ Population = Sequence[tuple[Pod, int]]
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Cluster, Population, list[Pod]]:
-    cluster = draw(clusters())
-    return cluster, draw(populations(cluster)), draw(batches())
+    theme, cluster = draw(st.sampled_from(THEMES)), draw(clusters())
+    return cluster, draw(populations(theme, cluster)), draw(batches(theme))
 
 
 def table_of(cluster: Cluster, placed: Population, classes: PodClasses) -> NodeTable:
@@ -63,6 +64,49 @@ def test_a_plan_equals_the_slow_scheduler_written_from_the_rules(world: tuple[Cl
     where.update((refused.pod.uid, None) for refused in decided.unschedulable)
     expected = {pod.uid: slow.place(messages[pod.uid]) for alike in in_plan_order(infos) for pod in alike}
     assert where == expected
+
+
+@st.composite
+def contests(draw: st.DrawFn) -> tuple[Cluster, Population, list[Pod]]:
+    """One class, and small nodes that fill up: what is normalised over the feasible nodes changes all the time."""
+    cluster = []
+    for number in range(draw(st.integers(3, 8))):
+        labels = {HOSTNAME: f"node-{number}", "zone": draw(st.sampled_from(("1", "2", "3", "4")))}
+        node = make_node(
+            f"node-{number}",
+            cpu=draw(st.sampled_from(("1", "4"))),
+            pods=draw(st.sampled_from(("1", "2", "5"))),
+            labels={**labels, "rank": draw(st.sampled_from(("low", "high")))},
+            taints=[("k", "", draw(st.sampled_from(("NoSchedule", "PreferNoSchedule"))))]
+            if draw(st.booleans())
+            else [],
+        )
+        cluster.append((draw(st.sampled_from(("rp-1", "rp-1", "rp-2"))), node))
+    template = draw(contestants())
+    pods = []
+    for number in range(draw(st.integers(3, 14))):
+        pod = Pod()
+        pod.CopyFrom(template)
+        pod.metadata.name = pod.metadata.uid = f"pod-{number}"
+        pods.append(pod)
+    old = []
+    for number in range(draw(st.integers(0, 4))):
+        pod = make_pod(f"old-{number}", tenant="red", namespace="one", cpu="100m", labels={"app": "a"})
+        old.append((pod, draw(st.integers(0, len(cluster) - 1))))
+    return cluster, old, pods
+
+
+@settings(deadline=None, max_examples=300)
+@given(contests())
+def test_what_is_normalised_is_normalised_anew_when_nodes_fill_up(
+    contest: tuple[Cluster, Population, list[Pod]],
+) -> None:
+    cluster, placed, pods = contest
+    classes = PodClasses()
+    slow = reference_of(cluster, placed)
+    decided = plan(table_of(cluster, placed, classes).freeze(), [classes.info(pod) for pod in pods])
+    where = {placement.pod.uid: placement.node for placement in decided.placements}
+    assert [where.get(pod.metadata.uid) for pod in pods] == [slow.place(pod) for pod in pods]
 
 
 @settings(deadline=None, max_examples=100)

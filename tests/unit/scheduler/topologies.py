@@ -20,7 +20,11 @@ HOSTNAME = "kubernetes.io/hostname"
 KEYS = (HOSTNAME, "zone", "rack")
 NAMESPACES = {("red", "one"): {"team": "a"}, ("red", "two"): {"team": "b"}, ("blue", "one"): {"team": "a"}}
 
+# What a world is mostly about: in worlds of everything, little of each happens.
+THEMES = ("spreading", "near", "away", "wishes", "all")
+
 _selectors = st.one_of(
+    st.just(LabelSelector(match_labels={"app": "a"})),
     st.builds(lambda v: LabelSelector(match_labels={"app": v}), st.sampled_from(("a", "b"))),
     st.just(LabelSelector()),
     st.builds(
@@ -53,7 +57,7 @@ def _nodes(draw: st.DrawFn, number: int) -> Node:
         memory="8Gi",
         pods=draw(st.sampled_from(("1", "3", "110"))),
         labels=labels,
-        taints=draw(st.sampled_from(([], [], [], [("k", "", "NoSchedule")], [("k", "", "PreferNoSchedule")]))),
+        taints=draw(st.sampled_from(([], [], [("k", "", "NoSchedule")], [("k", "", "PreferNoSchedule")]))),
     )
 
 
@@ -105,34 +109,34 @@ def _constraints(draw: st.DrawFn) -> TopologySpreadConstraint:
 
 
 @st.composite
-def _templates(draw: st.DrawFn) -> Pod:
-    labels = {"version": draw(st.sampled_from(("1", "2")))} if draw(st.booleans()) else {}
-    if draw(st.integers(0, 4)):
-        labels["app"] = draw(st.sampled_from(("a", "b")))
-    tolerates = draw(st.booleans())
+def _templates(draw: st.DrawFn, theme: str) -> Pod:
+    def some(of: str) -> bool:
+        return theme == of or (theme == "all" and draw(st.integers(0, 2)) == 0)
+
+    labels = {"version": draw(st.sampled_from(("1", "2")))} if draw(st.integers(0, 3)) == 0 else {}
+    if draw(st.integers(0, 5)):
+        labels["app"] = draw(st.sampled_from(("a", "a", "b")))
     pod = make_pod(
         "",
-        tenant="red" if draw(st.integers(0, 3)) else "blue",
-        namespace="one" if draw(st.integers(0, 3)) else "two",
+        tenant="red" if draw(st.integers(0, 5)) else "blue",
+        namespace="one" if draw(st.integers(0, 5)) else "two",
         cpu=draw(st.sampled_from(("100m", "250m"))),
         labels=labels,
-        tolerations=[Toleration(operator="Exists")] if tolerates else [],
+        tolerations=[Toleration(operator="Exists")] if draw(st.integers(0, 2)) == 0 else [],
     )
     spec = pod.spec
-    spec.topology_spread_constraints.extend(draw(st.lists(_constraints(), max_size=2)))
+    if some("spreading"):
+        spec.topology_spread_constraints.extend(draw(st.lists(_constraints(), min_size=1, max_size=2)))
     near, away = spec.affinity.pod_affinity, spec.affinity.pod_anti_affinity
-    near.required_during_scheduling_ignored_during_execution.extend(
-        draw(st.lists(_terms(), min_size=1, max_size=2)) if draw(st.integers(0, 3)) == 0 else []
-    )
-    away.required_during_scheduling_ignored_during_execution.extend(
-        draw(st.lists(_terms(), min_size=1, max_size=2)) if draw(st.integers(0, 2)) == 0 else []
-    )
-    for side in (near, away):
-        for term in draw(st.lists(_terms(), max_size=2)) if draw(st.integers(0, 2)) == 0 else []:
+    for side, about in ((near, "near"), (away, "away")):
+        if some(about):
+            terms = draw(st.lists(_terms(), min_size=1, max_size=2))
+            side.required_during_scheduling_ignored_during_execution.extend(terms)
+        for term in draw(st.lists(_terms(), max_size=2)) if some("wishes") else []:
             side.preferred_during_scheduling_ignored_during_execution.add(
                 weight=draw(st.integers(1, 100)), pod_affinity_term=term
             )
-    if draw(st.integers(0, 4)) == 0:
+    if draw(st.integers(0, 2)) == 0:
         wanted = NodeSelectorRequirement(key="zone", operator="In", values=["1", "2"])
         term = NodeSelectorTerm(match_expressions=[wanted])
         node_affinity = spec.affinity.node_affinity
@@ -146,9 +150,47 @@ def _templates(draw: st.DrawFn) -> Pod:
 
 
 @st.composite
-def batches(draw: st.DrawFn, pods_max: int = 16, prefix: str = "pod") -> list[Pod]:
+def contestants(draw: st.DrawFn) -> Pod:
+    """A pod of app "a" with one or two constraints and wishes about pods of its own kind."""
+    pod = make_pod("", tenant="red", namespace="one", cpu="100m", labels={"app": "a"})
+    spec, mine = pod.spec, LabelSelector(match_labels={"app": "a"})
+    key = st.sampled_from((HOSTNAME, "zone"))
+    kinds = ("hard spread", "soft spread", "away", "wish near", "wish away")
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=2)):
+        term = PodAffinityTerm(topology_key=draw(key), label_selector=mine)
+        if kind.endswith("spread"):
+            spec.topology_spread_constraints.add(
+                max_skew=draw(st.integers(1, 2)),
+                topology_key=term.topology_key,
+                when_unsatisfiable="DoNotSchedule" if kind == "hard spread" else "ScheduleAnyway",
+                label_selector=mine,
+                node_affinity_policy=draw(st.sampled_from(("Honor", "Ignore"))),
+                node_taints_policy=draw(st.sampled_from(("Honor", "Ignore"))),
+            )
+        elif kind == "away":
+            spec.affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution.append(term)
+        else:
+            side = spec.affinity.pod_affinity if kind == "wish near" else spec.affinity.pod_anti_affinity
+            side.preferred_during_scheduling_ignored_during_execution.add(
+                weight=draw(st.integers(1, 9)), pod_affinity_term=term
+            )
+    where = NodeSelectorTerm(match_expressions=[NodeSelectorRequirement(key="zone", operator="In", values=["1", "2"])])
+    rank = NodeSelectorTerm(match_expressions=[NodeSelectorRequirement(key="rank", operator="In", values=["high"])])
+    node_affinity = spec.affinity.node_affinity
+    if draw(st.integers(0, 2)) == 0:
+        node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.append(where)
+    if draw(st.booleans()):
+        for term_of_nodes, weight in ((where, 100), (rank, draw(st.integers(1, 50)))):
+            node_affinity.preferred_during_scheduling_ignored_during_execution.add(
+                weight=weight, preference=term_of_nodes
+            )
+    return pod
+
+
+@st.composite
+def batches(draw: st.DrawFn, theme: str, pods_max: int = 16, prefix: str = "pod") -> list[Pod]:
     """Pods of a few templates and priorities, mixed."""
-    templates = draw(st.lists(_templates(), min_size=1, max_size=3))
+    templates = draw(st.lists(_templates(theme), min_size=1, max_size=3))
     pods = []
     for number in range(draw(st.integers(1, pods_max))):
         pod = Pod()
@@ -161,10 +203,10 @@ def batches(draw: st.DrawFn, pods_max: int = 16, prefix: str = "pod") -> list[Po
 
 
 @st.composite
-def populations(draw: st.DrawFn, cluster: list[tuple[str, Node]]) -> list[tuple[Pod, int]]:
+def populations(draw: st.DrawFn, theme: str, cluster: list[tuple[str, Node]]) -> list[tuple[Pod, int]]:
     """Pods that are placed already, with the index of their node; some of them are ending."""
     placed = []
-    for pod in draw(batches(pods_max=6, prefix="old")):
+    for pod in draw(batches(theme, pods_max=8, prefix="old")):
         if draw(st.integers(0, 4)) == 0:
             pod.metadata.deletion_timestamp.seconds = 1
         placed.append((pod, draw(st.integers(0, len(cluster) - 1))))
