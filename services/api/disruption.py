@@ -40,4 +40,11 @@ class PodChange:
     pod: PodState | None
 
 
-Change = BudgetChange | PodChange
+@dataclass(frozen=True, slots=True)
+class PlaceLeft:
+    """``place`` has no budget any more: its pods are not told of from now on; later they would be told of anew."""
+
+    place: Place
+
+
+Change = BudgetChange | PodChange | PlaceLeft

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from services.api import keys, wire
-from services.api.disruption import BudgetChange, Change, Place, PodChange, PodState
+from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState
 from services.api.kinds import POD_DISRUPTION_BUDGETS, PODS, Kind
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.api.selectors import EVERYTHING
@@ -105,6 +105,7 @@ class _Following:
     async def _follow_places(self) -> None:
         for place in [place for place, held in self._keys.items() if not held]:
             del self._keys[place]
+            self._found.append(PlaceLeft(place))
             watcher = self._pods.pop(place, None)
             if watcher is not None:
                 watcher.set_wake(None)

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.struct_pb2 import Value
 
-from services.api.disruption import BudgetChange, Change, Place, PodState
+from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState
 from services.api.pb.ursa.meta.v1.meta_pb2 import Condition
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.api.selectors import LabelSelector
@@ -138,13 +138,14 @@ class Budgets:
 
     def see(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            if isinstance(change, BudgetChange):
-                _put(self._budgets, change.place, change.key, change.budget)
-                if change.place not in self._budgets:
+            match change:
+                case BudgetChange():
+                    _put(self._budgets, change.place, change.key, change.budget)
+                case PodChange():
+                    _put(self._pods, change.place, change.key, change.pod)
+                case PlaceLeft():
                     self._pods.pop(change.place, None)
                     self._recheck_at.pop(change.place, None)
-            else:
-                _put(self._pods, change.place, change.key, change.pod)
             self._changed[change.place] = None
 
     def due(self, now: float) -> list[tuple[str, PodDisruptionBudget, Verdict]]:

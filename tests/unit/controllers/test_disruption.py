@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.api import manifests
-from services.api.disruption import BudgetChange, Change, PodChange, PodState
+from services.api.disruption import BudgetChange, Change, PlaceLeft, PodChange, PodState
 from services.api.kinds import POD_DISRUPTION_BUDGETS
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.base.clock import FakeClock
@@ -114,6 +114,14 @@ def test_only_places_where_something_changed_are_worked_out() -> None:
     assert [numbers(verdict.status) for _, _, verdict in budgets.due(NOW)] == [(0, 1, 0, 0)]
     budgets.see([BudgetChange(KEY, PLACE, None)])
     assert not budgets.due(NOW)
+
+
+def test_a_budget_that_comes_back_finds_its_pods_unless_their_place_was_left() -> None:
+    budgets, shown = Budgets(), BudgetChange(KEY, PLACE, budget(minAvailable=1))
+    budgets.see([shown, PodChange("/p0", PLACE, FOUR[0]), BudgetChange(KEY, PLACE, None), shown])
+    assert [numbers(verdict.status) for _, _, verdict in budgets.due(NOW)] == [(1, 1, 1, 0)]
+    budgets.see([BudgetChange(KEY, PLACE, None), PlaceLeft(PLACE), shown])
+    assert [numbers(verdict.status) for _, _, verdict in budgets.due(NOW)] == [(0, 1, 0, 0)]
 
 
 class Partition:

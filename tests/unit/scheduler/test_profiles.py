@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,29 @@ def test_pods_are_placed_by_the_profile_of_their_scheduler_name(configured: Any)
     )
 
 
+GUIDE = Path(__file__).parents[3] / "docs" / "scheduler-plugins.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_guides_configuration_is_good(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.toml"
+    file.write_text(blocks("toml")[0])
+    profiles = profiles_of(load(file, SchedulerConfig))
+    default, packer = profiles.by_name["default-scheduler"], profiles.by_name["packer"]
+    assert weights(default)["PodTopologySpread"] == 5 and "ImageLocality" not in weights(default)
+    assert packer.preemption is None and isinstance(packer.usage_scores[0][0], MostAllocated)
+
+
+def test_the_guides_plug_in_works_as_it_is_announced(configured: Any, distribution: Any) -> None:
+    (module,) = blocks("python")
+    announced, profile = blocks("toml")[1:]
+    distribution(tomllib.loads(announced)["project"]["entry-points"]["ursa.scheduler.plugins"], prefer_label=module)
+    assert weights(only(configured(profile)))["PreferLabel"] == 7
+
+
 FIT = '[[profiles]]\n[[profiles.plugin_config]]\nname = "NodeResourcesFit"\n'
 
 
@@ -298,8 +323,9 @@ METADATA = "Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n"
 
 @pytest.fixture
 def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def install(entries: Mapping[str, str]) -> None:
-        (tmp_path / "third_party_plugins.py").write_text(MODULE)
+    def install(entries: Mapping[str, str], **modules: str) -> None:
+        for name, text in {"third_party_plugins": MODULE, **modules}.items():
+            (tmp_path / f"{name}.py").write_text(text)
         info = tmp_path / "third_party-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(METADATA)
@@ -308,7 +334,8 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.syspath_prepend(tmp_path)
 
     yield install
-    sys.modules.pop("third_party_plugins", None)
+    for name in ("third_party_plugins", "prefer_label"):
+        sys.modules.pop(name, None)
 
 
 ENABLED = '[[profiles]]\nplugins.multi_point.enabled = [{ name = "PreferLabel", weight = 7 }]\n'
