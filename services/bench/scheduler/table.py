@@ -17,7 +17,14 @@ from services.bench.scheduler.reader import TestCase
 from services.bench.scheduler.run import CLIENT, Outcome
 
 _NUMBERS = ("pods", "s", "pods/s", "sampled", "threshold", "ratio", "must", "aim", "reached", "p50 ms", "p99 ms")
-_USED = {"scheduler": "scheduler-", "TP": "tp-", "RP": "rp-", "etcd": "etcd-", "client": CLIENT}
+_USED = {
+    "scheduler": "scheduler-",
+    "TP": "tp-",
+    "RP": "rp-",
+    "controllers": "controller-",
+    "etcd": "etcd-",
+    "client": CLIENT,
+}
 
 
 def show(report: Report, outcomes: Sequence[Outcome], *, batched: bool, console: Console | None = None) -> None:
