@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import Literal
 
-from services.api import keys
-from services.api.kinds import PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.client.informer import Accessors
 from services.placement.pods import is_terminal
@@ -18,7 +17,6 @@ from services.scheduler.core import NodeId, PodClasses, PodInfo
 class SeenPod:
     """``node`` is None while the pod is unbound; ``data`` is None when its message is no longer needed."""
 
-    key: str
     uid: str
     resource_version: int
     info: PodInfo
@@ -36,7 +34,15 @@ class SeenPod:
 
 
 PLACED_ACCESSORS: Accessors[SeenPod] = Accessors(
-    key=lambda seen: seen.key, uid=lambda seen: seen.uid, version=lambda seen: seen.resource_version
+    key=lambda seen: seen.uid, uid=lambda seen: seen.uid, version=lambda seen: seen.resource_version
+)
+
+
+_OF_THE_BIND: tuple[Literal["node_name", "resource_partition", "bind_epoch", "capacity_claimed"], ...] = (
+    "node_name",
+    "resource_partition",
+    "bind_epoch",
+    "capacity_claimed",
 )
 
 
@@ -58,21 +64,38 @@ class PodReader:
         return self.read(Pod.FromString(data), data)
 
     def read(self, pod: Pod, data: bytes | None = None) -> SeenPod:
-        """``data``: the bytes of ``pod``, if they are at hand."""
+        """``data``: the bytes of ``pod``, if they are at hand. ``pod`` is changed: it is read once."""
         metadata, spec = pod.metadata, pod.spec
         over = is_terminal(pod)
         node = NodeId(spec.resource_partition, spec.node_name) if spec.node_name else None
         known = self._known(metadata.uid) if node is not None else None
+        epoch = spec.bind_epoch
         ours = node is None and not over and spec.scheduler_name in self._scheduler_names
+        if ours and data is None:
+            data = pod.SerializeToString()
+        if known is None or not self._is_as(known, pod):
+            # Where a pod is says nothing about what it is: else each node would make a class of its own.
+            for of_the_bind in _OF_THE_BIND:
+                spec.ClearField(of_the_bind)
+            known = self._classes.info(pod) if known is None else self._classes.current(known, pod)
         return SeenPod(
-            key=keys.key_of(PODS, pod),
             uid=metadata.uid,
             resource_version=metadata.resource_version,
-            info=self._classes.current(known, pod) if known is not None else self._classes.info(pod),
+            info=known,
             node=node,
             over=over,
             ours=ours and not metadata.HasField("deletion_timestamp"),
             gated=bool(spec.scheduling_gates),
-            epoch=spec.bind_epoch,
-            data=(data or pod.SerializeToString()) if ours else None,
+            epoch=epoch,
+            data=data if ours else None,
+        )
+
+    @staticmethod
+    def _is_as(known: PodInfo, pod: Pod) -> bool:
+        """Nothing has changed of what is remembered of a placed pod."""
+        kind, metadata = known.kind, pod.metadata
+        return (
+            metadata.HasField("deletion_timestamp") == kind.ending
+            and pod.status.start_time.seconds == known.started
+            and metadata.labels == kind.labels
         )
