@@ -77,6 +77,7 @@ class PodReader:
             # Where a pod is says nothing about what it is: else each node would make a class of its own.
             for of_the_bind in _OF_THE_BIND:
                 spec.ClearField(of_the_bind)
+            pod.status.ClearField("nominated_node_name")
             known = self._classes.info(pod) if known is None else self._classes.current(known, pod)
         return SeenPod(
             uid=metadata.uid,

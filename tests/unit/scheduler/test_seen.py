@@ -13,13 +13,19 @@ class Known(dict[str, PodInfo]):
 
 
 def reader(known: Known | None = None) -> PodReader:
-    return PodReader({"default-scheduler"}, PodClasses(), (known or Known()).get)
+    return PodReader({"default-scheduler"}, PodClasses(), (Known() if known is None else known).get)
 
 
 def wire(name: str, *, node: tuple[str, str] | None = None, **spec: int) -> bytes:
     pod = make_pod(name, cpu="1", node=node)
     for field, value in spec.items():
         setattr(pod.spec, field, value)
+    return pod.SerializeToString()
+
+
+def nominated(name: str, node: str) -> bytes:
+    pod = make_pod(name, cpu="1")
+    pod.status.nominated_node_name = node
     return pod.SerializeToString()
 
 
@@ -31,6 +37,7 @@ def test_pods_of_a_template_are_of_one_class_wherever_they_are_and_whatever_thei
             wire("waiting"),
             wire("fenced", bind_epoch=3),
             wire("here", node=("rp-1", "node-1")),
+            nominated("preemptor", "node-3"),
             wire("there", node=("rp-2", "node-9"), bind_epoch=1, capacity_claimed=True),
         )
     }
