@@ -12,6 +12,7 @@ import tempfile
 
 from tests.robustness import driver, report
 from tests.robustness.history import Begun, load
+from tests.support import etcd_binaries
 
 
 def main() -> int:
@@ -19,6 +20,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="what chance decides; another one each time by default")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults are injected")
     parser.add_argument("--faults", default="", metavar="REGEX", help="only faults whose name matches")
+    parser.add_argument("--members", type=int, choices=(1, 3), default=1, help="of etcd")
+    parser.add_argument(
+        "--etcd", choices=("own", "trusted"), default="own", help="this machine's, or Debian's 3.5.16, which is fetched"
+    )
     parser.add_argument("--keep", type=pathlib.Path, help="directory for history, logs and data, kept in any case")
     parser.add_argument("--judge", type=pathlib.Path, metavar="HISTORY", help="judge a recorded history, run nothing")
     arguments = parser.parse_args()
@@ -27,7 +32,10 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000)
     directory = arguments.keep or pathlib.Path(tempfile.mkdtemp(prefix="ursa-robustness-"))
     directory.mkdir(parents=True, exist_ok=True)
-    plan = driver.plan_of(seed, arguments.minutes * 60.0, faults=arguments.faults)
+    binary = etcd_binaries.trusted() if arguments.etcd == "trusted" else ""
+    plan = driver.plan_of(
+        seed, arguments.minutes * 60.0, faults=arguments.faults, members=arguments.members, binary=binary
+    )
     print(f"seed {seed}, {arguments.minutes} min, {plan.settings}, in {directory}", flush=True)
     path, _ = asyncio.run(driver.run(plan, directory))
     code = _judge(path)

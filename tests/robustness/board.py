@@ -45,6 +45,17 @@ def some_labels(rand: Rand) -> dict[str, str]:
     return labels
 
 
+def some_generated_place(rand: Rand) -> tuple[str, str, str]:
+    """Tenant, namespace, and what a generated name begins with."""
+    return rand.choice(TENANTS), rand.choice(NAMESPACES), rand.choice(("gen-", "made-"))
+
+
+def some_clearing(rand: Rand) -> Selection:
+    """A part of one namespace: not so much that nothing is left for the others."""
+    labels = rand.choice(("colour=red,size", "colour=blue,size=small", "size=large", "colour=green"))
+    return Selection(some_kind(rand), rand.choice(TENANTS), rand.choice(NAMESPACES), labels)
+
+
 def some_ballast(rand: Rand) -> int:
     """Bytes: most objects are small, a few fill a message together."""
     return rand.choice((0, 0, 0, 0, 0, 0, 2_000, 20_000, 120_000))

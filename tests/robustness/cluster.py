@@ -1,4 +1,4 @@
-"""The processes under test: one etcd, one or two API servers of one tenant partition, and links between all of them.
+"""The processes under test: an etcd of one or three, API servers of one tenant partition, links between all of them.
 
 The placement home that tenants need once is served by this process, from memory; no fault touches it.
 """
@@ -43,7 +43,7 @@ name = "tp-1"
 listen = "127.0.0.1:{port}"
 
 [etcd]
-endpoints = ["{etcd}"]
+endpoints = {etcd}
 request_timeout_s = {request_timeout_s}
 compaction_interval_s = 0.0
 
@@ -70,12 +70,17 @@ placement_home = true
 
 @dataclass(frozen=True)
 class Settings:
-    """``servers``: API servers over the one etcd. ``off``: kinds without a watch cache. ``window``: changes kept."""
+    """``servers``: API servers over the one etcd. ``off``: kinds without a watch cache. ``window``: changes kept.
+
+    ``members``: of etcd. ``binary``: etcd's; "": this machine's own.
+    """
 
     servers: int = 1
     off: tuple[str, ...] = ()
     window: int = 100
     request_timeout_s: float = 3.0
+    members: int = 1
+    binary: str = ""
 
 
 class ServerProcess:
@@ -128,9 +133,9 @@ class ServerProcess:
 
 @dataclass
 class Cluster:
-    """``links[i]`` leads clients to ``servers[i]``; ``etcd_links[i]`` leads that server to etcd."""
+    """``links[i]`` leads clients to ``servers[i]``; ``etcd_links`` lead each server to each member of etcd."""
 
-    etcd: EtcdProcess
+    members: list[EtcdProcess]
     servers: list[ServerProcess]
     links: list[Link]
     etcd_links: list[Link]
@@ -140,7 +145,8 @@ class Cluster:
         """All links carry, all processes run on."""
         for link in (*self.links, *self.etcd_links):
             link.heal()
-        self.etcd.resume()
+        for member in self.members:
+            member.resume()
         for server in self.servers:
             server.send(signal.SIGCONT)
 
@@ -162,11 +168,7 @@ async def running(settings: Settings, directory: pathlib.Path) -> AsyncIterator[
     async with contextlib.AsyncExitStack() as stack:
         ports = stack.enter_context(port_block())
         home = await stack.enter_async_context(_placement_home(ports.take()))
-        etcd = EtcdProcess(ports.take(), ports.take(), data_dir=directory / "etcd")
-        etcd.directory.mkdir(parents=True, exist_ok=True)
-        stack.callback(etcd.remove)
-        await asyncio.to_thread(etcd.start)
-        cluster = Cluster(etcd, [], [], [], directory)
+        cluster = Cluster(await _etcd(stack, settings, directory, ports), [], [], [], directory)
         for number in range(settings.servers):
             await _add_server(stack, cluster, settings, number, home, ports)
         if not await cluster.ready():
@@ -176,14 +178,43 @@ async def running(settings: Settings, directory: pathlib.Path) -> AsyncIterator[
         cluster.heal()
 
 
+async def _etcd(
+    stack: contextlib.AsyncExitStack, settings: Settings, directory: pathlib.Path, ports: PortBlock
+) -> list[EtcdProcess]:
+    """The members, healthy."""
+    alone = settings.members == 1
+    hasty = () if alone else ("--heartbeat-interval=50", "--election-timeout=500")
+    names = ["etcd"] if alone else [f"etcd-{number}" for number in range(settings.members)]
+    members = [
+        EtcdProcess(
+            ports.take(),
+            ports.take(),
+            data_dir=directory / name,
+            binary=settings.binary or None,
+            name=name,
+            extra=hasty,
+        )
+        for name in names
+    ]
+    together = ",".join(member.initial_cluster for member in members)
+    for member in members:
+        member.directory.mkdir(parents=True, exist_ok=True)
+        member.initial_cluster = together
+        stack.callback(member.remove)
+        await asyncio.to_thread(member.start, wait_s=0)
+    for member in members:
+        await asyncio.to_thread(member.wait_healthy)
+    return members
+
+
 async def _add_server(
     stack: contextlib.AsyncExitStack, cluster: Cluster, settings: Settings, number: int, home: str, ports: PortBlock
 ) -> None:
     port = ports.take()
-    etcd_link = await stack.enter_async_context(Link(ports.take(), cluster.etcd.client_port))
+    etcd_links = [await stack.enter_async_context(Link(ports.take(), member.client_port)) for member in cluster.members]
     config = _CONFIG.format(
         port=port,
-        etcd=etcd_link.endpoint,
+        etcd=[link.endpoint for link in etcd_links],
         request_timeout_s=settings.request_timeout_s,
         off=list(settings.off),
         window=settings.window,
@@ -192,7 +223,7 @@ async def _add_server(
     )
     server = ServerProcess(cluster.directory, f"tp-1-{number}", config, port)
     cluster.servers.append(server)
-    cluster.etcd_links.append(etcd_link)
+    cluster.etcd_links += etcd_links
     cluster.links.append(await stack.enter_async_context(Link(ports.take(), port)))
     stack.push_async_callback(server.end)
     server.start()

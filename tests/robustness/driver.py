@@ -51,14 +51,18 @@ class Plan:
     faults: str = ""
 
 
-def plan_of(seed: int, seconds: float, load: Load | None = None, faults: str = "") -> Plan:
-    """The seed chooses the shape of the cluster, too."""
+def plan_of(
+    seed: int, seconds: float, load: Load | None = None, faults: str = "", *, members: int = 1, binary: str = ""
+) -> Plan:
+    """The seed chooses the shape of the cluster, too, but for etcd's ``members`` and ``binary``."""
     rand = Rand(seed)
     settings = Settings(
         servers=rand.choice((1, 1, 2)),
         off=rand.choice(((), (), (), ("pods",), ("leases",))),
         window=rand.choice((10, 40, 150, 1000)),
         request_timeout_s=rand.choice((1.0, 3.0, 5.0)),
+        members=members,
+        binary=binary,
     )
     return Plan(seed, seconds, settings, load or Load(), faults)
 
@@ -79,7 +83,7 @@ async def run(plan: Plan, directory: pathlib.Path) -> tuple[pathlib.Path, dict[s
     path = directory / "history.jsonl"
     with Recorder(path) as recorder:
         async with clusters.running(plan.settings, directory) as cluster, asyncio.TaskGroup() as background:
-            truth = TruthKeeper(cluster.etcd.endpoint, recorder)
+            truth = TruthKeeper([member.endpoint for member in cluster.members], recorder)
             faults = Faults(
                 cluster, truth, recorder, Rand(plan.seed + 1), pause_s=plan.load.fault_pause_s, only=plan.faults
             )

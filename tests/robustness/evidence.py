@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from tests.robustness.clearing import Clearings
 from tests.robustness.history import Batch, Final, History, Session
 from tests.robustness.timeline import ADDED, NEVER, Knowledge, Seen, Timeline
 
@@ -37,6 +38,7 @@ class Evidence:
         self.history = history
         self.timeline = Timeline(history)
         self.knowledge = Knowledge(history, self.timeline)
+        self.clearings = Clearings(history, self.timeline, self.knowledge)
 
     @cached_property
     def watches(self) -> list[Phases]:

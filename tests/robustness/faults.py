@@ -85,7 +85,12 @@ class Faults:
 
     def _targets(self) -> dict[str, dict[str, Action]]:
         found: dict[str, dict[str, Action]] = {
-            "etcd": {"kill etcd": self._kill_etcd, "freeze etcd": self._freeze_etcd},
+            # One member at a time: what two of three do is what one of one does.
+            "etcd": {
+                "kill etcd": self._kill_etcd,
+                "freeze etcd": self._freeze_etcd,
+                "fill etcd (nospace)": self._fill_etcd,
+            },
             "history": {"compact etcd": self._compact},
         }
         for server in self._cluster.servers:
@@ -112,17 +117,31 @@ class Faults:
     # -- processes
 
     async def _kill_etcd(self) -> str:
-        etcd = self._cluster.etcd
-        etcd.kill()
+        member = self._rand.choice(self._cluster.members)
+        member.kill()
         await self._while(0.0, 2.0)
-        await asyncio.to_thread(etcd.start)
-        return ""
+        await asyncio.to_thread(member.start)
+        return member.name
 
     async def _freeze_etcd(self) -> str:
-        self._cluster.etcd.pause()
+        member = self._rand.choice(self._cluster.members)
+        member.pause()
         lasted = await self._while(0.2, 6.0)
-        self._cluster.etcd.resume()
-        return lasted
+        member.resume()
+        return f"{member.name} {lasted}"
+
+    async def _fill_etcd(self) -> str:
+        """The alarm is what etcd raises when it has reached its quota: it takes deletions and compaction only."""
+        try:
+            await self._truth.arm()
+        except grpc.RpcError as failure:
+            return f"failed: {failure}"[:100]
+        lasted = await self._while(0.2, 4.0)
+        while True:
+            with contextlib.suppress(grpc.RpcError):
+                await self._truth.disarm()
+                return lasted
+            await self._while(0.1, 0.2)
 
     async def _end_server(self, server: ServerProcess, number: signal.Signals) -> str:
         if not await server.end(number):

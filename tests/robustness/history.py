@@ -75,6 +75,7 @@ class Wrote(Record, frozen=True, tag="wrote", omit_defaults=True):
 
     ``verb``: create, update, status, patch, bind, delete. ``revision``: the acknowledged one; of an object that was
     deleted at once, that of its last state. ``expected``, ``uid``: preconditions. ``node``: what a bind asked for.
+    ``generated``: the beginning of the key, of a create with generateName; ``key`` is that until the answer names all.
     """
 
     id: str
@@ -92,6 +93,22 @@ class Wrote(Record, frozen=True, tag="wrote", omit_defaults=True):
     reason: str = ""
     message: str = ""
     batch: bool = False
+    generated: str = ""
+
+
+class Cleared(Record, frozen=True, tag="cleared", omit_defaults=True):
+    """One DeleteCollection. ``deleted``: how many objects it said that it deleted or marked."""
+
+    id: str
+    client: str
+    selection: Selection
+    invoke: float
+    done: float
+    outcome: str
+    deleted: int = 0
+    code: str = ""
+    reason: str = ""
+    message: str = ""
 
 
 class Got(Record, frozen=True, tag="got", omit_defaults=True):
@@ -212,7 +229,22 @@ class Incident(Record, frozen=True, tag="incident", omit_defaults=True):
     what: str
 
 
-AnyRecord = Begun | Truth | Final | Wrote | Got | Listed | Opened | Stands | Batch | Ended | Followed | Fault | Incident
+AnyRecord = (
+    Begun
+    | Truth
+    | Final
+    | Wrote
+    | Cleared
+    | Got
+    | Listed
+    | Opened
+    | Stands
+    | Batch
+    | Ended
+    | Followed
+    | Fault
+    | Incident
+)
 
 _decoder = msgspec.json.Decoder(AnyRecord)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tests.robustness.evidence import Evidence
-from tests.robustness.history import Batch, Ended, Fault, Got, History, Listed, Wrote
+from tests.robustness.history import Batch, Cleared, Ended, Fault, Got, History, Listed, Wrote
 from tests.robustness.validators import VALIDATORS
 
 SHOWN_MAX = 5
@@ -30,6 +30,8 @@ def describe(history: History, verdict: Mapping[str, list[str]], path: pathlib.P
         match record:
             case Wrote():
                 operations.setdefault(record.verb, Counter())[record.outcome] += 1
+            case Cleared():
+                operations.setdefault("clear", Counter())[record.outcome] += 1
             case Got():
                 operations.setdefault("get", Counter())[record.outcome] += 1
             case Listed():

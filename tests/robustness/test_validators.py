@@ -13,6 +13,7 @@ from tests.robustness.history import (
     UNKNOWN,
     Batch,
     Begun,
+    Cleared,
     Ended,
     Final,
     Followed,
@@ -61,6 +62,14 @@ def wrote(id: str, verb: str, key: str, revision: int, at: float, **more: Any) -
     fields = {"outcome": OK, "revision": revision, **more}
     return Wrote(id=id, client="w", verb=verb, key=key, invoke=at - 0.5, done=at, **fields)
 
+
+def cleared(outcome: str, at: float, colour: str = "red") -> Cleared:
+    """A DeleteCollection of one colour."""
+    selection = Selection("pods", "acme", "default", labels=f"colour={colour}")
+    return Cleared("x-c", "w", selection, invoke=at - 0.5, done=at, outcome=outcome)
+
+
+GENERATED = "/ursa/pods/acme/default/gen-"
 
 TRUTH: tuple[Record, ...] = (
     put(10, A, "red", "w-1"),
@@ -178,6 +187,16 @@ GOOD: dict[str, list[Record]] = {
         wrote("x-3", "update", B, 0, 15.0, outcome=REFUSED, reason="Conflict", expected=11),
     ],
     "unknown and not there": [wrote("x-1", "update", B, 0, 15.0, outcome=UNKNOWN)],
+    "a collection is cleared": [cleared(OK, 15.5), gone(15, B), gone(16, C)],
+    "a clearing that was refused has done a part": [cleared(REFUSED, 15.5), gone(15, B)],
+    "a clearing marks what ends gracefully": [
+        cleared(OK, 15.5), put(15, B, "red", "w-4", ending="99/30"), gone(16, C)],
+    "a name is generated": [
+        put(15, GENERATED + "abcde", "red", "x-1"),
+        wrote("x-1", "create", GENERATED + "abcde", 15, 15.0, generated=GENERATED)],
+    "a name may have been generated": [
+        put(15, GENERATED + "abcde", "red", "x-1"),
+        wrote("x-1", "create", GENERATED, 0, 15.0, outcome=UNKNOWN, generated=GENERATED)],
 }  # fmt: skip
 
 BAD: list[tuple[str, str, list[Record]]] = [
@@ -297,6 +316,17 @@ BAD: list[tuple[str, str, list[Record]]] = [
         put(15, B, "red", "x-1", fields={"spec.nodeName": "node-1"}),
         wrote("x-1", "bind", B, 15, 15.0, node="node-2")]),
     ("Durable", "marked for deletion by nobody", [put(15, B, "red", "w-4", ending="99/30")]),
+    ("Durable", "an acknowledged clearing leaves something", [cleared(OK, 15.0), gone(15, B)]),
+    ("Durable", "a clearing deletes what it did not select", [cleared(UNKNOWN, 15.0, "green"), gone(15, B)]),
+    ("Durable", "a clearing deletes what was there before it began", [gone(15, B), cleared(OK, 17.0)]),
+    ("Durable", "a clearing deletes a key twice", [
+        cleared(UNKNOWN, 15.0), wrote("x-1", "create", B, 16, 16.0),
+        gone(15, B), put(16, B, "red", "x-1"), gone(17, B)]),
+    ("Durable", "a generated name begins otherwise", [
+        put(15, C + "-abcde", "red", "x-1"), wrote("x-1", "create", C + "-abcde", 15, 15.0, generated=GENERATED)]),
+    ("Durable", "a generated name has four characters", [
+        put(15, GENERATED + "abcd", "red", "x-1"),
+        wrote("x-1", "create", GENERATED + "abcd", 15, 15.0, generated=GENERATED)]),
     ("Durable", "etcd holds something else at the end", [Final(21.0, 14, {B: 12})]),
     ("Followed", "a change is told twice", [followed((A, 0, 10)), followed((A, 0, 10))]),
     ("Followed", "a change goes back", [followed((A, 0, 12)), followed((A, 12, 10))]),

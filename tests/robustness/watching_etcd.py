@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 from aetcd import rpc
 
+from services.rpc.channel import target_of
 from tests.robustness.history import Final, Incident, Recorder, Truth
 from tests.robustness.objects import describe
 
@@ -20,14 +22,16 @@ _KINDS = ("pods", "leases")
 class TruthKeeper:
     """``run`` it throughout. ``revision``: everything up to here is recorded, so etcd may be compacted to there."""
 
-    def __init__(self, endpoint: str, recorder: Recorder) -> None:
+    def __init__(self, endpoints: Sequence[str], recorder: Recorder) -> None:
         self.revision = 0
         self._recorder = recorder
         # Straight to etcd, through no link: the truth sees no fault of the network.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 500)]
-        self._channel = grpc.aio.insecure_channel(endpoint, options)
+        self._channel = grpc.aio.insecure_channel(target_of(endpoints), options)
         self._kv = rpc.KVStub(self._channel)
         self._watch = rpc.WatchStub(self._channel)
+        self._maintenance = rpc.MaintenanceStub(self._channel)
+        self._alarmed = 0
 
     async def run(self) -> None:
         try:
@@ -44,6 +48,21 @@ class TruthKeeper:
         if revision:
             await self._kv.Compact(rpc.CompactionRequest(revision=revision), timeout=3.0)
         return revision
+
+    async def arm(self) -> None:
+        """Raise the NOSPACE alarm, as etcd does when it has reached its quota. Raises ``grpc.RpcError``."""
+        await self._alarm(rpc.AlarmRequest.ACTIVATE)
+
+    async def disarm(self) -> None:
+        """As an operator does who has made space. Raises ``grpc.RpcError``."""
+        await self._alarm(rpc.AlarmRequest.DEACTIVATE)
+
+    async def _alarm(self, action: int) -> None:
+        status = await self._maintenance.Status(rpc.StatusRequest(), timeout=3.0)
+        member = self._alarmed or status.header.member_id
+        self._alarmed = member if action == rpc.AlarmRequest.ACTIVATE else 0
+        request = rpc.AlarmRequest(action=action, memberID=member, alarm=rpc.NOSPACE)
+        await self._maintenance.Alarm(request, timeout=3.0)
 
     async def current(self) -> int:
         """etcd's revision, by a quorum read. Raises ``grpc.RpcError``."""

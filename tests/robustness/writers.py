@@ -17,7 +17,7 @@ from services.client.clientset import JSON_PATCH, MERGE_PATCH, Clientset
 from tests.robustness import board as boards
 from tests.robustness.board import Board
 from tests.robustness.calling import Answer, ask
-from tests.robustness.history import OK, REFUSED, UNKNOWN, Recorder, Wrote
+from tests.robustness.history import OK, REFUSED, UNKNOWN, Cleared, Recorder, Wrote
 from tests.robustness.objects import KINDS, STAMP, key_of, make
 
 _VERBS = (
@@ -30,6 +30,8 @@ _VERBS = (
     *("batch_create",) * 2,
     *("batch_update",) * 2,
     *("batch_status",) * 1,
+    *("generate",) * 3,
+    *("clear",) * 1,
 )
 
 
@@ -43,6 +45,7 @@ class Intent:
     expected: int = 0
     uid: str = ""
     node: str = ""
+    generated: str = ""
 
 
 class Writer:
@@ -69,6 +72,42 @@ class Writer:
     async def _create(self) -> None:
         kind, intent, obj = self._new()
         self._single(intent, await ask(self._resource(kind).create(obj)))
+
+    async def _generate(self) -> None:
+        kind = boards.some_kind(self._rand)
+        tenant, namespace, beginning = boards.some_generated_place(self._rand)
+        stamp = self._id()
+        obj = make(kind, tenant, namespace, "", boards.some_labels(self._rand), stamp)
+        obj.metadata.generate_name = beginning
+        asked = key_of(kind, obj.metadata) + beginning
+        answer = await ask(self._resource(kind).create(obj))
+        key = key_of(kind, answer.value.metadata) if answer.outcome == OK else asked
+        self._single(Intent(stamp, "create", key, generated=asked), answer)
+
+    async def _clear(self) -> None:
+        chosen = boards.some_clearing(self._rand)
+        identity = self._id()
+        call = self._resource(chosen.kind).delete_collection(
+            tenant=chosen.tenant,
+            namespace=chosen.namespace,
+            label_selector=chosen.labels,
+            grace_period_seconds=self._rand.choice((0, 0, 30)),
+        )
+        answer = await ask(call)
+        self._recorder.add(
+            Cleared(
+                id=identity,
+                client=self.name,
+                selection=chosen,
+                invoke=answer.invoke,
+                done=answer.done,
+                outcome=answer.outcome,
+                deleted=answer.value if answer.outcome == OK else 0,
+                code=answer.code,
+                reason=answer.reason,
+                message=answer.message,
+            )
+        )
 
     async def _update(self) -> None:
         change = self._changed()
@@ -279,5 +318,6 @@ class Writer:
                 reason=reason,
                 message=message,
                 batch=batch,
+                generated=intent.generated,
             )
         )

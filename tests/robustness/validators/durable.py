@@ -23,6 +23,7 @@ def durable(evidence: Evidence) -> Iterator[str]:
             yield from _present(evidence, write)
     yield from _authors(evidence, writes)
     yield from _deletions(evidence, list(writes.values()))
+    yield from evidence.clearings.owed()
     yield from _end(evidence)
 
 
@@ -35,6 +36,8 @@ def _present(evidence: Evidence, write: Wrote) -> Iterator[str]:
     if truth is None:
         yield f"{where} was lost"
         return
+    if write.generated and (not write.key.startswith(write.generated) or len(write.key) != len(write.generated) + 5):
+        yield f"{where}: the name is not {write.generated} and five characters"
     if write.verb == "bind":
         # Bound to that node already: that is success, and changes nothing.
         if truth.fields.get("spec.nodeName") != write.node:
@@ -84,7 +87,7 @@ def _authors(evidence: Evidence, writes: dict[str, Wrote]) -> Iterator[str]:
         ends = bool(change.new.ending) and (change.old is None or change.old.ending != change.new.ending)
         if len(stamps) + ends != 1:
             yield f"{where} was made by {len(stamps) + ends} writes: {stamps}"
-        if ends and change.key not in ended:
+        if ends and change.key not in ended and not evidence.clearings.explains(change):
             yield f"{where} is marked for deletion, which nobody asked for"
         for stamp in stamps:
             yield from _authored(where, change, stamp, writes.get(stamp))
@@ -106,7 +109,8 @@ def _authored(where: str, change: Change, stamp: str, write: Wrote | None) -> It
     if write is None:
         yield f"{where} carries the stamp {stamp!r} of nobody"
         return
-    if write.key != change.key or (write.verb == "create") != (change.old is None):
+    named = change.key.startswith(write.generated) if write.generated else write.key == change.key
+    if not named or (write.verb == "create") != (change.old is None):
         yield f"{where} carries the stamp of {write.verb} {write.key}"
     if write.outcome == REFUSED:
         yield f"{where} was made by {stamp}, which was refused: {write.code} {write.message}"
@@ -133,7 +137,7 @@ def _deletions(evidence: Evidence, writes: list[Wrote]) -> Iterator[str]:
             claimed[identity] -= 1
         elif unknown[change.key]:
             unknown[change.key] -= 1
-        else:
+        elif not evidence.clearings.explains(change):
             yield f"{change.key}@{change.revision} was deleted, which nobody asked for"
     for (key, revision), left in claimed.items():
         if left > 0:

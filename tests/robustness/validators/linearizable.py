@@ -69,6 +69,8 @@ def _acknowledged(evidence: Evidence, wrote: Wrote) -> Iterator[str]:
 
 
 def _refused(evidence: Evidence, wrote: Wrote) -> Iterator[str]:
+    if wrote.generated:
+        return  # It tells nothing of any one key.
     low, high = evidence.knowledge.before(wrote.invoke), evidence.knowledge.until(wrote.done)
     states = list(evidence.timeline.states(wrote.key, low, high))
     where = f"{wrote.id}: {wrote.verb} {wrote.key}"
