@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from services.api.pb.ursa.core.v1.pod_pb2 import Pod, PodAffinityTerm
+from services.api.pb.ursa.core.v1.pod_pb2 import NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm
 from services.api.pb.ursa.meta.v1.meta_pb2 import LabelSelector
 from services.scheduler.core import DEFAULT_PROFILE, NodeId, NodeTable, Plan, PodClasses, plan
 from services.scheduler.core.feasibility import helps, refusals
@@ -199,6 +199,25 @@ def test_namespaces_are_selected_by_their_labels_as_they_are_now() -> None:
     assert table.set_namespace("acme", "other", {"team": "devops"}) is Cluster.NOTHING
 
 
+def test_match_label_keys_mean_pods_with_the_same_value_and_mismatch_label_keys_those_with_another() -> None:
+    def version(pod: Pod, value: str) -> Pod:
+        pod.metadata.labels["version"] = value
+        return pod
+
+    table = table_of({"a": "1", "b": "2"})
+    put(table, "a", version(pod_of("old-1"), "1"))
+    put(table, "b", version(pod_of("old-2"), "2"))
+    for newcomer, node in (
+        (version(pod_of("p", near(ZONE, match_label_keys=["version"])), "1"), "a"),
+        (version(pod_of("p", near(ZONE, mismatch_label_keys=["version"])), "1"), "b"),
+    ):
+        assert [placement.node.name for placement in planned(table, newcomer).placements] == [node]
+    spreads = [
+        version(pod_of(f"p{n}", spread(ZONE, "DoNotSchedule", match_label_keys=["version"])), "1") for n in range(3)
+    ]
+    assert sorted(placement.node.name for placement in planned(table, *spreads).placements) == ["a", "b", "b"]
+
+
 def test_pods_of_other_tenants_are_not_seen() -> None:
     table = table_of({"a": "1"})
     put(table, "a", pod_of("old", away(HOST), tenant="blue"))
@@ -237,6 +256,28 @@ def test_reasons(there: Sequence[Pod], pod: Pod, reason: str, hopeless: bool) ->
     snapshot = table.freeze()
     (refused,) = refusals(CLASSES.classify(pod), snapshot.nodes, snapshot.usage, DEFAULT_PROFILE)
     assert refused.hopeless.tolist() == [hopeless]
+
+
+def test_node_scores_are_normalised_anew_when_the_best_node_of_a_zone_is_full() -> None:
+    # Weighted scores (node affinity + taints + wishes): a 200 + 300 + 0, then b 200 + 300 + 0, c 0 + 300 + 150,
+    # d 0 + 0 + 200. With a's preference still taken for the maximum, b would have 100 less.
+    table = NodeTable(scheduler="s")
+    table.upsert("rp-1", make_node("a", pods="1", labels={ZONE: "1", "rank": "high"}))
+    table.upsert("rp-1", make_node("b", labels={ZONE: "1", "rank": "middle"}))
+    table.upsert("rp-1", make_node("c", labels={ZONE: "2"}))
+    table.upsert("rp-1", make_node("d", labels={ZONE: "3"}, taints=[("k", "", "PreferNoSchedule")]))
+    put(table, "c", *blue(3, prefix="c"))
+    put(table, "d", *blue(4, prefix="d"))
+
+    def ranked(pod: Pod) -> None:
+        for rank, weight in (("high", 100), ("middle", 50)):
+            wanted = NodeSelectorRequirement(key="rank", operator="In", values=[rank])
+            pod.spec.affinity.node_affinity.preferred_during_scheduling_ignored_during_execution.add(
+                weight=weight, preference=NodeSelectorTerm(match_expressions=[wanted])
+            )
+
+    decided = planned(table, *(pod_of(f"p{n}", prefers(ZONE, 1), ranked, color="red") for n in range(2)))
+    assert [placement.node.name for placement in decided.placements] == ["a", "b"]
 
 
 # What changes

@@ -74,7 +74,7 @@ def contests(draw: st.DrawFn) -> tuple[Cluster, Population, list[Pod]]:
         labels = {HOSTNAME: f"node-{number}", "zone": draw(st.sampled_from(("1", "2", "3", "4")))}
         node = make_node(
             f"node-{number}",
-            cpu=draw(st.sampled_from(("1", "4"))),
+            cpu=draw(st.sampled_from(("500m", "1", "16"))),
             pods=draw(st.sampled_from(("1", "2", "5"))),
             labels={**labels, "rank": draw(st.sampled_from(("low", "high")))},
             taints=[("k", "", draw(st.sampled_from(("NoSchedule", "PreferNoSchedule"))))]

@@ -180,7 +180,7 @@ def contestants(draw: st.DrawFn) -> Pod:
     if draw(st.integers(0, 2)) == 0:
         node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.append(where)
     if draw(st.booleans()):
-        for term_of_nodes, weight in ((where, 100), (rank, draw(st.integers(1, 50)))):
+        for term_of_nodes, weight in ((where, 100), (rank, draw(st.sampled_from((1, 20, 60, 100))))):
             node_affinity.preferred_during_scheduling_ignored_during_execution.add(
                 weight=weight, preference=term_of_nodes
             )
