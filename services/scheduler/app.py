@@ -27,9 +27,10 @@ from services.scheduler.events import EventRecorder
 from services.scheduler.ledgers import LEDGER_ACCESSORS, LedgerReader, SeenLedger
 from services.scheduler.loop import SchedulerLoop
 from services.scheduler.profiles import profiles_of
+from services.scheduler.queue import new_queue
 from services.scheduler.releaser import ClaimApi
 from services.scheduler.seen import PLACED_ACCESSORS, PodReader, SeenPod
-from services.scheduler.state import SchedulerState, new_queue
+from services.scheduler.state import SchedulerState
 from services.scheduler.tenancy import (
     BUDGET_ACCESSORS,
     NAMESPACE_ACCESSORS,

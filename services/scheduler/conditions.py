@@ -18,7 +18,7 @@ from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
 from services.scheduler.core import NodeId
-from services.scheduler.state import Refusal
+from services.scheduler.decision import Refusal
 
 _log = logging.getLogger(__name__)
 

@@ -23,13 +23,14 @@ from services.scheduler.claims import Claims
 from services.scheduler.conditions import ConditionWriter
 from services.scheduler.config import SchedulerConfig
 from services.scheduler.core import PodInfo
+from services.scheduler.decision import Decision, Refusal
 from services.scheduler.events import EventRecorder
 from services.scheduler.evictor import Evictor
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
 from services.scheduler.seen import SeenPod
-from services.scheduler.state import Decision, Refusal, SchedulerState
+from services.scheduler.state import SchedulerState
 from services.scheduler.tenancy import SeenNamespace
 
 TICK_S = 0.2

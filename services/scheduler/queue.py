@@ -11,6 +11,8 @@ import heapq
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from services.scheduler.core import Profile, Profiles
+from services.scheduler.core.feasibility import helps
 from services.scheduler.core.plugin import Cluster, PodChange
 from services.scheduler.core.pods import PodInfo
 from services.scheduler.waiting import WAVE_FIRST, Group, Hint, WaitingRoom, Wave
@@ -226,3 +228,20 @@ class SchedulingQueue:
 
 def _order(pod: PodInfo) -> tuple[int, int]:
     return -pod.priority, pod.sequence
+
+
+def new_queue(
+    profile: Profile | Profiles, *, backoff_initial_s: float, backoff_max_s: float, unschedulable_retry_s: float
+) -> SchedulingQueue:
+    """A queue whose pods are woken by what the profile's filters say can help."""
+    helped_by: dict[str, Cluster] = {}
+    for one in profile.all():
+        for known in one.filters:
+            helped_by[known.name] = helped_by.get(known.name, Cluster.NOTHING) | known.helped_by
+    return SchedulingQueue(
+        helped_by,
+        backoff_initial_s=backoff_initial_s,
+        backoff_max_s=backoff_max_s,
+        unschedulable_retry_s=unschedulable_retry_s,
+        hint=lambda pods, refused_by, change: helps(pods, refused_by, change, profile),
+    )

@@ -8,7 +8,6 @@ bind epoch was raised), never because time has passed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.client.informer import Change
@@ -26,12 +25,12 @@ from services.scheduler.core import (
 )
 from services.scheduler.core.budgets import Budget, Budgets
 from services.scheduler.core.claimed import ClaimedRoom
-from services.scheduler.core.feasibility import helps
 from services.scheduler.core.plan import Plan, ViewCache
 from services.scheduler.core.plugin import Cluster, PodChange
 from services.scheduler.core.preemption import Pledge, Preemptions
 from services.scheduler.core.preemption_search import preempt
 from services.scheduler.core.snapshot import Snapshot
+from services.scheduler.decision import Decision, Refusal
 from services.scheduler.evictor import Victim
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.promises import Promises
@@ -42,27 +41,6 @@ from services.scheduler.tenancy import SeenBudget, SeenNamespace
 # A pod that lost this many races is planned again after a pause like any other.
 RACES_MAX = 8
 UNSCHEDULABLE = "Unschedulable"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """``pod`` has no node: ``reason`` and ``message`` go into its condition PodScheduled.
-
-    ``nominated``: the node on which room is being made for it.
-    """
-
-    pod: SeenPod
-    reason: str
-    message: str
-    nominated: NodeId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided about a batch: ``attempts`` are to be carried out, ``refusals`` to be told to their pods."""
-
-    attempts: Sequence[Attempt]
-    refusals: Sequence[Refusal]
 
 
 class SchedulerState:
@@ -414,20 +392,3 @@ class SchedulerState:
         if self._news:
             news, self._news = self._news, {}
             self.queue.happened(Cluster.NOTHING, now, news.values())
-
-
-def new_queue(
-    profile: Profile | Profiles, *, backoff_initial_s: float, backoff_max_s: float, unschedulable_retry_s: float
-) -> SchedulingQueue:
-    """A queue whose pods are woken by what the profile's filters say can help."""
-    helped_by: dict[str, Cluster] = {}
-    for one in profile.all():
-        for known in one.filters:
-            helped_by[known.name] = helped_by.get(known.name, Cluster.NOTHING) | known.helped_by
-    return SchedulingQueue(
-        helped_by,
-        backoff_initial_s=backoff_initial_s,
-        backoff_max_s=backoff_max_s,
-        unschedulable_retry_s=unschedulable_retry_s,
-        hint=lambda pods, refused_by, change: helps(pods, refused_by, change, profile),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from services.api.kinds import CAPACITY_LEDGERS, NODES, PODS
+from services.api.kinds import CAPACITY_LEDGERS, NODES, PODS, RESOURCE_PARTITIONS
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome
 from services.base.rand import Rand
 from services.rpc import status
@@ -238,6 +238,24 @@ async def test_a_partition_lost_during_the_claim_its_pods_go_elsewhere_once_stal
         first.come_back()
         await all_settled(world, scheduler)
     world.assert_claims_are_those_of_bound_pods()
+
+
+async def test_a_partition_removed_during_the_claim_its_pods_are_fenced_and_go_elsewhere() -> None:
+    world = SchedulerWorld(stale_after_s=1000.0)
+    first = world.resource["rp-1"]
+    world.add_nodes("rp-1", 1, cpu="1")
+    async with world.running() as scheduler:
+        await until(world.clock, lambda: scheduler.started)
+        first.lose_claims("after")
+        world.add_pods("web", cpu="1")
+        await until(world.clock, lambda: first.claim_calls == 1, step_s=0.001)
+        world.tenant.remove(RESOURCE_PARTITIONS, "rp-1")
+        world.add_nodes("rp-2", 1, cpu="1")
+        await world.until_bound(1, seconds=15)
+        await all_settled(world, scheduler)
+        assert scheduler.state.table.counts() == {"rp-2": 1}
+    assert world.tenant.placements()["acme/default/web"] == ("rp-2", "node-000")
+    assert world.tenant.called("BatchRevokeBind")
 
 
 async def test_a_bind_refused_as_its_epoch_was_raised_is_claimed_and_bound_with_the_new_one() -> None:

@@ -14,9 +14,9 @@ from services.rpc import status
 from services.rpc.status import StatusError
 from services.scheduler.conditions import ConditionWriter, with_condition
 from services.scheduler.core import PodClasses, PodInfo
+from services.scheduler.decision import Refusal
 from services.scheduler.events import EventRecorder
 from services.scheduler.seen import PodReader
-from services.scheduler.state import Refusal
 from tests.support.client_world import until
 from tests.support.scheduling import make_pod
 
