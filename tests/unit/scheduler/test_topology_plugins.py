@@ -32,7 +32,7 @@ def spread(key: str, when: str, *, skew: int = 1, **more: object) -> Shape:
             topology_key=key,
             when_unsatisfiable=when,
             label_selector=BLUE,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     return shape

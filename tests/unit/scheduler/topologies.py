@@ -138,13 +138,13 @@ def _templates(draw: st.DrawFn, theme: str) -> Pod:
             )
     if draw(st.integers(0, 2)) == 0:
         wanted = NodeSelectorRequirement(key="zone", operator="In", values=["1", "2"])
-        term = NodeSelectorTerm(match_expressions=[wanted])
+        on_nodes = NodeSelectorTerm(match_expressions=[wanted])
         node_affinity = spec.affinity.node_affinity
         if draw(st.booleans()):
-            node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.append(term)
+            node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms.append(on_nodes)
         else:
             node_affinity.preferred_during_scheduling_ignored_during_execution.add(
-                weight=draw(st.integers(1, 100)), preference=term
+                weight=draw(st.integers(1, 100)), preference=on_nodes
             )
     return pod
 
