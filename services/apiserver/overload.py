@@ -45,7 +45,7 @@ class OverloadConfig:
     lists_waiting_max: int = 512
     openings_at_once_max: int = 64
     openings_waiting_max: int = 4096
-    typed_watches_max: int = 10_000
+    typed_watches_max: int = 5_000
     multiplexed_watches_max: int = 100_000
     system_at_once_max: int = 512
     system_waiting_max: int = 8192

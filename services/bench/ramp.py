@@ -7,7 +7,7 @@ came within ``late_s_max`` of their acknowledgement, the writes kept their rate,
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.bench import crew, http2, partition, trial, usage, workload
 from services.bench.cluster import ClusterFailed
@@ -126,7 +126,9 @@ class Climb:
             if step.broke:
                 # Once may be somebody else's doing: the machine is shared.
                 self._trial.progress(f"{self._ladder.name}: {watches} watches again: {step.broke}")
-                step = await self._step(watches)
+                first, step = step, await self._step(watches)
+                if step.broke:
+                    step = replace(step, broke=f"{first.broke}; again: {step.broke}")
             steps.append(step)
             took_s = time.perf_counter() - step_began
             self._trial.progress(

@@ -13,8 +13,8 @@ import grpc.aio
 import pytest
 
 from services.api import kinds
-from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
+from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import TenantPlacement
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchBatch
 from services.rpc import methods
 from services.rpc.channel import make_channel
@@ -47,7 +47,7 @@ async def partition(etcd: EtcdProcess) -> AsyncIterator[Partition]:
 
 async def watch(channel: grpc.aio.Channel) -> Any:
     method: Any = channel.unary_stream(
-        methods.path(kinds.NODES, "Watch"),
+        methods.path(kinds.TENANT_PLACEMENTS, "Watch"),
         request_serializer=WatchRequest.SerializeToString,
         response_deserializer=WatchBatch.FromString,
     )
@@ -60,7 +60,7 @@ async def names(call: Any, count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         batch = await call.read()
-        found += [Node.FromString(event.object).metadata.name for event in batch.events]
+        found += [TenantPlacement.FromString(event.object).metadata.name for event in batch.events]
     return found
 
 
@@ -68,12 +68,13 @@ async def latencies(partition: Partition, calls: list[Any], prefix: str) -> list
     """Seconds from a write's beginning until every one of ``calls`` has its event, write after write."""
     taken = []
     for number in range(WRITES):
-        node = named(kinds.NODES, f"{prefix}-{number}")
-        node.metadata.annotations["padding"] = "x" * ANNOTATION_BYTES
+        placement = named(kinds.TENANT_PLACEMENTS, f"{prefix}-{number}")
+        placement.spec.tenant_partition = "tp-1"
+        placement.metadata.annotations["padding"] = "x" * ANNOTATION_BYTES
         began = time.perf_counter()
-        await partition.clients.nodes.create(node)
+        await partition.clients.resource(kinds.TENANT_PLACEMENTS).create(placement)
         seen = await asyncio.gather(*(names(call, 1) for call in calls))
-        assert seen == [[node.metadata.name]] * len(calls)
+        assert seen == [[placement.metadata.name]] * len(calls)
         taken.append(time.perf_counter() - began)
     return taken
 
@@ -89,7 +90,7 @@ async def test_nobody_waits_for_a_reader_that_never_reads(partition: Partition) 
     # A dispatch that waits for it would not have come this far; one that is slowed down by it would show here.
     assert statistics.median(beside) <= 2.0 * statistics.median(alone) + 0.02
     # It was stuck indeed: all others have come to the end.
-    view = partition.host.api.resources["nodes"].store.view  # type: ignore[attr-defined]
+    view = partition.host.api.resources["tenantplacements"].store.view  # type: ignore[attr-defined]
     assert len([watcher for watcher in view.stream.watchers if watcher.resume_revision < view.revision]) == 1
     # It kept its place in the window, and lost nothing.
     async with asyncio.timeout(30):
