@@ -73,7 +73,6 @@ class Scheduler:
             ConditionWriter(clients.pods, clock=clock, rand=rand),
             EventRecorder(
                 clients.events,
-                component=config.scheduler_name,
                 per_second=scheduling.events_per_second,
                 clock=clock,
                 rand=rand,

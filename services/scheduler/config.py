@@ -47,7 +47,7 @@ class SchedulerConfig:
 
     ``profiles``: several kinds of pods, told apart by their ``spec.schedulerName``, each placed by plug-ins of its own.
     None: the default profile for pods of ``scheduler_name``. With profiles, ``scheduler_name`` must be one of theirs,
-    and is the name in events, metrics and the lease.
+    and is the name of the lease; events and metrics have the name of the pod's own profile.
 
     ``leader_election``: of all schedulers with this ``scheduler_name`` in the partition one works at a time, the others
     stand by with everything in memory. Without that table (``[leader_election]``) there is no election; two at once are

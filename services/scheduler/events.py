@@ -58,6 +58,7 @@ class _Note:
     reason: str
     message: str
     action: str
+    component: str
     first_s: int
     last_s: int
     count: int = 1
@@ -67,9 +68,8 @@ class EventRecorder:
     """``record`` never waits and never fails. Events are written at a bounded rate, warnings first, so that a storm of
     pods does not become two; what waits in too great a number, or cannot be written, is dropped and counted."""
 
-    def __init__(self, events: EventApi, *, component: str, per_second: float, clock: Clock, rand: Rand) -> None:
+    def __init__(self, events: EventApi, *, per_second: float, clock: Clock, rand: Rand) -> None:
         self._events = events
-        self._component = component
         self._per_second = per_second
         self._clock = clock
         self._rand = rand
@@ -81,8 +81,8 @@ class EventRecorder:
         self._others: dict[_Key, _Note] = {}
         self._wake = asyncio.Event()
 
-    def record(self, pod: PodInfo, *, kind: str, reason: str, message: str, action: str) -> None:
-        """Note an event of type ``kind`` (Normal, Warning) about ``pod``."""
+    def record(self, pod: PodInfo, *, kind: str, reason: str, message: str, action: str, component: str) -> None:
+        """Note an event of type ``kind`` (Normal, Warning) about ``pod``; ``component`` says who reports it."""
         pending = self._warnings if kind == "Warning" else self._others
         key = (pod.uid, reason, message)
         now = int(self._clock.time())
@@ -94,7 +94,7 @@ class EventRecorder:
         if len(pending) >= PENDING_MAX:
             EVENTS_DROPPED.inc()
             return
-        pending[key] = _Note(pod, kind, reason, message, action, now, now)
+        pending[key] = _Note(pod, kind, reason, message, action, component, now, now)
         self._wake.set()
 
     async def run(self) -> None:
@@ -171,12 +171,12 @@ class EventRecorder:
             ),
             reason=note.reason,
             message=note.message,
-            source=EventSource(component=self._component),
+            source=EventSource(component=note.component),
             first_timestamp=Timestamp(seconds=note.first_s),
             last_timestamp=Timestamp(seconds=note.last_s),
             count=note.count,
             type=note.kind,
             action=note.action,
-            reporting_component=self._component,
-            reporting_instance=self._component,
+            reporting_component=note.component,
+            reporting_instance=note.component,
         )

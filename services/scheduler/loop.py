@@ -30,6 +30,7 @@ from services.scheduler.evictor import Evictor
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
+from services.scheduler.reports import Reports
 from services.scheduler.seen import SeenPod
 from services.scheduler.state import SchedulerState
 from services.scheduler.tenancy import SeenNamespace
@@ -58,10 +59,10 @@ class SchedulerLoop:
         rand: Rand,
     ) -> None:
         self._config = config.scheduling
-        self._profile = config.scheduler_name
         self._state = state
         self._conditions = conditions
         self._events = events
+        self._reports = Reports(events, scheduled_events=self._config.scheduled_events)
         self._clock = clock
         timeout_s = self._config.bind_timeout_s
         self.releaser = Releaser(claims_of, clock=clock, timeout_s=timeout_s)
@@ -171,25 +172,14 @@ class SchedulerLoop:
         started = self._clock.monotonic()
         with _spans("ursa.scheduler.schedule", (entry.pod for entry in entries)):
             decision = self._state.decide(entries, started)
-        took = self._clock.monotonic() - started
-        metrics.PLAN_PODS.observe(len(entries))
-        metrics.ALGORITHM_DURATION.observe(took)
-        metrics.EXTENSION_DURATION.labels("Filter+Score", "Success", self._profile).observe(took)
+        self._reports.planned([entry.pod for entry in entries], self._clock.monotonic() - started)
         return decision
 
     def _tell(self, decision: Decision) -> None:
         if not decision.refusals:
             return
-        metrics.ATTEMPTS.labels("unschedulable", self._profile).inc(len(decision.refusals))
         self._conditions.tell(decision.refusals)
-        for refusal in decision.refusals:
-            self._events.record(
-                refusal.pod.info,
-                kind="Warning",
-                reason="FailedScheduling",
-                message=refusal.message,
-                action="Scheduling",
-            )
+        self._reports.unschedulable(decision.refusals)
 
     # Carrying out
 
@@ -200,9 +190,7 @@ class SchedulerLoop:
                 await self._carrier.carry(partition, attempts, slot)
         finally:
             slot.release()
-        took = self._clock.monotonic() - started
-        metrics.EXTENSION_DURATION.labels("Bind", "Success", self._profile).observe(took)
-        metrics.ATTEMPT_DURATION.labels("scheduled", self._profile).observe(took)
+        self._reports.carried(attempts, self._clock.monotonic() - started)
 
     def _carry(self, attempts: Sequence[Attempt]) -> None:
         """Attempts that hold a promise, again; beside the batches in flight, as they are few."""
@@ -229,59 +217,37 @@ class SchedulerLoop:
         return self._state.adopt(attempt, node_name)
 
     def bound(self, attempts: Sequence[Attempt]) -> None:
-        now = self._clock.monotonic()
-        metrics.ATTEMPTS.labels("scheduled", self._profile).inc(len(attempts))
         for attempt in attempts:
             self._state.bound(attempt)
-            entry = attempt.entry
-            metrics.E2E_DURATION.labels(str(min(entry.attempts, 16))).observe(now - entry.added_at)
-            if self._config.scheduled_events:
-                pod = attempt.pod
-                self._events.record(
-                    pod,
-                    kind="Normal",
-                    reason="Scheduled",
-                    message=f"Successfully assigned {pod.namespace}/{pod.name} to {attempt.node}",
-                    action="Binding",
-                )
+        self._reports.scheduled(attempts, self._clock.monotonic())
 
     def promised(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
         for attempt in attempts:
-            victims = self._evictor.evict(self._state.promised(attempt, now))
-            if victims:
-                metrics.PREEMPTION_ATTEMPTS.inc()
-            for victim in victims:
-                self._events.record(
-                    victim.pod,
-                    kind="Normal",
-                    reason="Preempted",
-                    message=f"Preempted by pod {attempt.pod.uid} on node {attempt.node}",
-                    action="Preempting",
-                )
+            self._reports.preempted(attempt, self._evictor.evict(self._state.promised(attempt, now)))
 
     def lost(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
         for attempt in attempts:
             self._state.lost(attempt, now)
-        self._failed(len(attempts))
+        self._failed(attempts)
 
     def refused(self, attempts: Sequence[Attempt]) -> None:
         now = self._clock.monotonic()
         for attempt in attempts:
             self._state.refused(attempt, now)
-        self._failed(len(attempts))
+        self._failed(attempts)
 
     def revoked(self, attempt: Attempt, epoch: int) -> None:
         self._state.revoked(attempt, epoch, self._clock.monotonic())
-        self._failed(1)
+        self._failed([attempt])
 
     def over(self, attempt: Attempt) -> None:
         self._state.over(attempt, self._clock.monotonic())
-        self._failed(1)
+        self._failed([attempt])
 
-    def _failed(self, attempts: int) -> None:
-        metrics.ATTEMPTS.labels("error", self._profile).inc(attempts)
+    def _failed(self, attempts: Sequence[Attempt]) -> None:
+        self._reports.failed(attempts)
         self._wake_if_needed()
 
     async def _tick(self) -> None:

@@ -109,11 +109,13 @@ class Events:
 
 
 def recorder(api: Events, clock: FakeClock, per_second: float = 100.0) -> EventRecorder:
-    return EventRecorder(api, component="default-scheduler", per_second=per_second, clock=clock, rand=Rand(1))
+    return EventRecorder(api, per_second=per_second, clock=clock, rand=Rand(1))
 
 
 def record(events: EventRecorder, pod: PodInfo, message: str = "no room") -> None:
-    events.record(pod, kind="Warning", reason="FailedScheduling", message=message, action="Scheduling")
+    events.record(
+        pod, kind="Warning", reason="FailedScheduling", message=message, action="Scheduling", component="mine"
+    )
 
 
 async def test_equal_events_are_counted_in_one() -> None:
@@ -133,6 +135,7 @@ async def test_equal_events_are_counted_in_one() -> None:
     assert first.metadata.name == second.metadata.name
     assert second.last_timestamp.seconds == first.first_timestamp.seconds + 1
     assert (first.involved_object.uid, first.involved_object.tenant) == (pod.uid, "acme")
+    assert (first.source.component, first.reporting_component) == ("mine", "mine")
 
 
 async def test_many_events_go_in_few_batches() -> None:
@@ -166,7 +169,7 @@ async def test_warnings_do_not_wait_behind_the_rest() -> None:
     events = recorder(api, clock, per_second=1.0)
     for number in range(50):
         pod = CLASSES.info(make_pod(f"p{number}"))
-        events.record(pod, kind="Normal", reason="Scheduled", message="assigned", action="Binding")
+        events.record(pod, kind="Normal", reason="Scheduled", message="assigned", action="Binding", component="mine")
     record(events, CLASSES.info(make_pod("late")))
     async with Supervisor() as tasks:
         tasks.start(events.run(), name="events")
