@@ -95,11 +95,17 @@ def nominated(pod: Pod) -> NodeId | None:
     return found if found.name else None
 
 
-def with_condition(pod: Pod, refusal: Refusal, now: float) -> Pod:
-    """The status update: identity, preconditions, and the status with PodScheduled and the nominated node replaced."""
+def status_update(pod: Pod) -> Pod:
+    """An update of the status that changes nothing yet: identity, preconditions, and the status as it is."""
     update = Pod(status=pod.status)
     for name in ("tenant", "namespace", "name", "uid", "resource_version"):
         setattr(update.metadata, name, getattr(pod.metadata, name))
+    return update
+
+
+def with_condition(pod: Pod, refusal: Refusal, now: float) -> Pod:
+    """The status update with PodScheduled and the nominated node replaced."""
+    update = status_update(pod)
     node = refusal.nominated
     update.status.nominated_node_name = node.name if node is not None else ""
     update.status.nominated_resource_partition = node.partition if node is not None else ""

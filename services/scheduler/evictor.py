@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -26,7 +25,7 @@ from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
 from services.scheduler.claims import Fact, fact_of, release_of
-from services.scheduler.core import NodeId, PodInfo
+from services.scheduler.disruption import MarkApi, Marker, Victim
 from services.scheduler.metrics import PREEMPTION_VICTIMS
 from services.scheduler.releaser import Releaser
 
@@ -35,7 +34,7 @@ _log = logging.getLogger(__name__)
 BATCH = 256
 
 
-class EvictApi(Protocol):
+class EvictApi(MarkApi, Protocol):
     """As much of ``services.client.clientset.PodClient`` as evicting needs."""
 
     async def batch_delete(
@@ -47,14 +46,6 @@ class EvictApi(Protocol):
     ) -> Sequence[RevocationOutcome]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """``pod`` holds a claim on ``node`` and is to go."""
-
-    pod: PodInfo
-    node: NodeId
-
-
 class Evictor:
     """``evict`` and ``ended`` never wait; ``run`` does the work, in batches."""
 
@@ -64,6 +55,7 @@ class Evictor:
         self._clock = clock
         self._rand = rand
         self._timeout_s = timeout_s
+        self._marker = Marker(pods, clock=clock, timeout_s=timeout_s)
         self._to_delete: dict[str, Victim] = {}
         self._to_confirm: dict[str, Victim] = {}
         # Being deleted, or ending gracefully.
@@ -97,6 +89,7 @@ class Evictor:
         """Somebody else is the leader now, and finds the victims in the ledgers."""
         for known in (self._to_delete, self._to_confirm, self._going):
             known.clear()
+        self._marker.clear()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -112,22 +105,24 @@ class Evictor:
 
     async def _delete(self) -> bool:
         """False: something must be tried again."""
-        batch = list(itertools.islice(self._to_delete.values(), BATCH))
+        wanted = list(itertools.islice(self._to_delete.values(), BATCH))
+        batch = await self._marker.mark(wanted) if wanted else []
         if not batch:
-            return True
+            return not wanted
         try:
             outcomes = await self._pods.batch_delete([_deletion(victim) for victim in batch], timeout_s=self._timeout_s)
         except StatusError as failure:
             _log.warning("victims not deleted", extra={"pods": len(batch), "cause": failure.message})
             return False
         gone: list[Victim] = []
-        done = True
+        done = len(batch) == len(wanted)
         for victim, outcome in zip(batch, outcomes, strict=True):
             error = outcome.status
             if error is not None and is_retryable(error):
                 done = False
                 continue
             self._to_delete.pop(victim.pod.uid, None)
+            self._marker.forget(victim.pod.uid)
             absent = error is not None and error.code is grpc.StatusCode.NOT_FOUND
             if absent or (error is None and not outcome.resource_version):
                 gone.append(victim)

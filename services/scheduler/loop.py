@@ -27,6 +27,7 @@ from services.scheduler.core import PodInfo
 from services.scheduler.decision import Decision, Refusal
 from services.scheduler.events import EventRecorder
 from services.scheduler.evictor import Evictor
+from services.scheduler.inheritance import Inheritance
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
@@ -78,6 +79,8 @@ class SchedulerLoop:
             timeout_s=timeout_s,
         )
         self._evictor = Evictor(pods, self.releaser, clock=clock, rand=rand, timeout_s=timeout_s)
+        self._claims_of = claims_of
+        self._inheritance = Inheritance(config.tenant_partition.name, clock=clock)
         self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
@@ -125,6 +128,7 @@ class SchedulerLoop:
         try:
             async with Supervisor() as tasks:
                 self._tasks = tasks
+                await self._inherit()
                 tasks.start(self._conditions.run(), name="conditions")
                 tasks.start(self._events.run(), name="events")
                 tasks.start(self._evictor.run(), name="evictions")
@@ -140,6 +144,14 @@ class SchedulerLoop:
             self._evictor.forget()
             self._state.abandon(self._clock.monotonic())
             self._wake_if_needed()
+
+    async def _inherit(self) -> None:
+        """What the leader before claimed, and did not bind to."""
+        if not self._state.waiting:
+            return
+        known = ((name, self._claims_of(name)) for name in self._state.table.counts())
+        partitions = [(name, claims) for name, claims in known if claims is not None]
+        self._state.inherited = await self._inheritance.find(partitions, self._state.waiting)
 
     async def _batch(self, tasks: Supervisor) -> None:
         # A free slot first: while every slot is taken, pods gather for the next plan.
@@ -201,9 +213,11 @@ class SchedulerLoop:
 
     def _fence_dropped(self) -> None:
         """Attempts that nobody carries any more (they held a promise) and whose pod is gone or bound elsewhere."""
-        dropped = self._state.take_dropped()
-        if dropped and self._tasks is not None:
-            self._tasks.start(self._carrier.establish(dropped), name="fence")
+        self._fence(self._state.take_dropped())
+
+    def _fence(self, attempts: Sequence[Attempt]) -> None:
+        if attempts and self._tasks is not None:
+            self._tasks.start(self._carrier.establish(attempts), name="fence")
 
     # What became of attempts (the carrier's keeper)
 
@@ -258,6 +272,7 @@ class SchedulerLoop:
             queue.tick(self._clock.monotonic())
             self._wake_if_needed()
             self._carry(self._state.promises.in_doubt(self._clock.monotonic()))
+            self._fence(self._state.alternatives.find(self._clock.monotonic()))
             if self._clock.monotonic() >= gauges_at:
                 gauges_at = self._clock.monotonic() + GAUGES_S
                 self._gauge()

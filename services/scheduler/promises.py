@@ -55,6 +55,14 @@ class Promises:
         shown = self._shown.get(attempt.node, {}).get(attempt.pod.uid, ())
         return dict.fromkeys((*attempt.replaces, *shown))
 
+    def parked(self) -> list[Attempt]:
+        """Attempts that wait, in no order."""
+        return [attempt for waiting in self._parked.values() for attempt in waiting.values()]
+
+    def forget(self, uid: str) -> None:
+        """The pod's promise was given back, which its ledger may not show yet."""
+        self._node_of.pop(uid, None)
+
     def park(self, attempt: Attempt, now: float) -> None:
         attempt.parked = True
         attempt.asked_at = now

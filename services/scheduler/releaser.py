@@ -16,6 +16,7 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, Claim
 from services.base.clock import Clock
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
+from services.scheduler.inheritance import ListApi
 from services.scheduler.metrics import RELEASES
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ BATCH = 512
 RETRY_PAUSE_S = 1.0
 
 
-class ClaimApi(Protocol):
+class ClaimApi(ListApi, Protocol):
     """As much of ``services.client.clientset.Clientset.capacity_claims`` as a scheduler needs."""
 
     async def batch_claim(

@@ -9,8 +9,8 @@ from services.scheduler import metrics
 from services.scheduler.attempt import Attempt
 from services.scheduler.core import PodInfo
 from services.scheduler.decision import Refusal
+from services.scheduler.disruption import Victim
 from services.scheduler.events import EventRecorder
-from services.scheduler.evictor import Victim
 
 ATTEMPTS_MAX = 16
 

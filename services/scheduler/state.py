@@ -7,10 +7,11 @@ bind epoch was raised), never because time has passed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.client.informer import Change
+from services.scheduler.alternatives import Alternatives
 from services.scheduler.attempt import Attempt
 from services.scheduler.contention import Contention
 from services.scheduler.core import (
@@ -26,13 +27,14 @@ from services.scheduler.core import (
 from services.scheduler.core.budgets import Budget, Budgets
 from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.plan import Plan, ViewCache
-from services.scheduler.core.plugin import Cluster, PodChange
+from services.scheduler.core.plugin import Cluster
 from services.scheduler.core.preemption import Pledge, Preemptions
 from services.scheduler.core.preemption_search import preempt
 from services.scheduler.core.snapshot import Snapshot
 from services.scheduler.decision import Decision, Refusal
-from services.scheduler.evictor import Victim
+from services.scheduler.disruption import Victim
 from services.scheduler.ledgers import SeenLedger
+from services.scheduler.news import News
 from services.scheduler.promises import Promises
 from services.scheduler.queue import Entry, SchedulingQueue
 from services.scheduler.seen import SeenPod
@@ -59,14 +61,16 @@ class SchedulerState:
         self.contention = Contention()
         self._room = ClaimedRoom()
         self._budgets: dict[str, Budget] = {}
-        # Pods that came and went, by class, until the queue is told.
-        self._news: dict[tuple[int, Cluster], PodChange] = {}
         self.promises = Promises()
         # Attempts that were parked when they lost their pod.
         self._dropped: list[Attempt] = []
         # Attempts that make room for themselves, until they are settled.
         self._preempting: dict[str, Attempt] = {}
         self._ended: list[str] = []
+        # Where unbound pods have claims that another leader made.
+        self.inherited: dict[str, NodeId] = {}
+        self.alternatives = Alternatives(table, self._room, self.promises, profile, self._views)
+        self._news = News(queue, self.alternatives)
 
     # What the watches say
 
@@ -85,7 +89,7 @@ class SchedulerState:
             else:
                 # Another scheduler's, or about to be deleted.
                 self._gone(change.new.uid)
-        self._tell_queue(now)
+        self._news.tell(now)
         return gated
 
     def nodes_changed(self, changes: Sequence[Change[Node]], now: float) -> None:
@@ -97,7 +101,7 @@ class SchedulerState:
                 self.table.remove(change.partition, change.old.metadata.name)
             else:
                 happened |= self.table.upsert(change.partition, change.new)
-        self.queue.happened(happened, now)
+        self._news.happened(happened, now)
 
     def namespaces_changed(self, changes: Sequence[Change[SeenNamespace]], now: float) -> None:
         """Take note of namespaces: what namespace selectors select."""
@@ -107,7 +111,7 @@ class SchedulerState:
             assert seen is not None
             labels = change.new.labels if change.new is not None else None
             happened |= self.table.set_namespace(seen.tenant, seen.name, labels)
-        self.queue.happened(happened, now)
+        self._news.happened(happened, now)
 
     def budgets_changed(self, changes: Sequence[Change[SeenBudget]]) -> None:
         """Take note of pod disruption budgets, for later preemptions."""
@@ -133,17 +137,22 @@ class SchedulerState:
             promised += self.promises.note(node, new)
             for uid in self.contention.changed(node):
                 self.queue.retry(uid)
-        self.queue.happened(happened, now)
+        self._news.happened(happened, now)
         return promised
 
     def partition_stale(self, partition: str, stale: bool, now: float) -> None:
         """A resource partition is out of reach (or back)."""
-        self.queue.happened(self.table.set_stale(partition, stale), now)
+        self._news.happened(self.table.set_stale(partition, stale), now)
 
     def partition_removed(self, partition: str) -> None:
         self.table.remove_partition(partition)
         self._room.remove_partition(partition)
         self.contention.partition_removed(partition)
+
+    @property
+    def waiting(self) -> Collection[str]:
+        """UIDs of this scheduler's pods that the watch shows unbound."""
+        return self._waiting.keys()
 
     def known(self, uid: str) -> PodInfo | None:
         """The facts of a pod that waits, is being placed or is placed."""
@@ -168,19 +177,21 @@ class SchedulerState:
             attempts.append(attempt)
         refusals = self._refuse(decided.unschedulable, preempted, now)
         self.queue.planned(now)
-        self._tell_queue(now)
+        self._news.tell(now)
         return Decision([*resumed, *attempts], refusals)
 
     def _resumed(self, by_uid: dict[str, Entry]) -> list[Attempt]:
-        """Attempts for the pods to which a node is promised already, by a scheduler that was here before; these are
-        taken out of ``by_uid``."""
+        """Attempts for the pods that have a claim on a node already, or the promise of one, by a scheduler that was
+        here before; these are taken out of ``by_uid``."""
         found = []
-        for uid, entry in list(by_uid.items()) if self.promises else ():
-            node = self.promises.node_of(uid)
+        for uid, entry in list(by_uid.items()) if self.promises or self.inherited else ():
+            promised, inherited = self.promises.node_of(uid), self.inherited.pop(uid, None)
+            node = promised or inherited
             if node is not None and self.table.is_candidate(node):
                 del by_uid[uid]
                 attempt = self._assume(entry.pod, node, "", entry)
-                self._preempting[uid] = attempt
+                if promised is not None:
+                    self._preempting[uid] = attempt
                 found.append(attempt)
         return found
 
@@ -229,7 +240,7 @@ class SchedulerState:
 
     def _assume(self, pod: PodInfo, node: NodeId, node_uid: str, entry: Entry) -> Attempt:
         self.table.assign(pod, node)
-        self._note(pod, Cluster.POD_ADDED)
+        self._news.pod(pod, Cluster.POD_ADDED)
         attempt = Attempt(pod, node, node_uid, self._epoch(pod.uid), entry, self.contention.news(node))
         self._attempts[pod.uid] = attempt
         return attempt
@@ -275,7 +286,8 @@ class SchedulerState:
             return []
         self.promises.park(attempt, now)
         victims = (self.table.pod(uid) for uid in self.promises.victims(attempt))
-        return [Victim(pod, attempt.node) for pod in victims if pod is not None]
+        by = attempt.pod.kind.pod.spec.scheduler_name
+        return [Victim(pod, attempt.node, by) for pod in victims if pod is not None]
 
     def take_dropped(self) -> list[Attempt]:
         """Attempts that held a promise when the watch showed their pod gone, bound or changed hands. Each once."""
@@ -306,6 +318,7 @@ class SchedulerState:
     def revoked(self, attempt: Attempt, epoch: int, now: float) -> None:
         """Fenced: no bind of this attempt can arrive. The pod has ``epoch`` now, and is planned again."""
         uid = attempt.pod.uid
+        self.promises.forget(uid)
         if uid in self._waiting:
             self._epochs[uid] = max(epoch, self._epochs.get(uid, 0))
         if self._forget(attempt, now):
@@ -333,7 +346,7 @@ class SchedulerState:
         self._preempting.pop(uid, None)
         self.promises.unpark(attempt)
         self._released(uid)
-        self._tell_queue(now)
+        self._news.tell(now)
         return True
 
     # One pod
@@ -359,7 +372,7 @@ class SchedulerState:
         if before is not None:
             self._released(seen.uid)
         self.table.assign(seen.info, seen.node)
-        self._note(seen.info, Cluster.POD_ADDED)
+        self._news.pod(seen.info, Cluster.POD_ADDED)
 
     def _gone(self, uid: str) -> None:
         self._settled(uid)
@@ -380,15 +393,4 @@ class SchedulerState:
         if pod is not None:
             self._ended.append(uid)
             self.table.release(uid)
-            self._note(pod, Cluster.POD_GONE)
-
-    # What may help waiting pods
-
-    def _note(self, pod: PodInfo, what: Cluster) -> None:
-        """A pod came to a node or left it. Of a class it is enough to know once."""
-        self._news.setdefault((id(pod.kind), what), PodChange(pod.kind, what))
-
-    def _tell_queue(self, now: float) -> None:
-        if self._news:
-            news, self._news = self._news, {}
-            self.queue.happened(Cluster.NOTHING, now, news.values())
+            self._news.pod(pod, Cluster.POD_GONE)

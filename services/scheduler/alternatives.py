@@ -1,0 +1,64 @@
+"""Pods that room is being made for need not wait for it when there is room elsewhere, or when theirs will not come.
+
+kube-scheduler tries nominated pods again with whatever happens in the cluster, and binds them wherever they fit; their
+victims go all the same. Here such a pod holds a promise on its node, so that has to be given back first: its bind epoch
+is raised, the claim released on that fact, and the pod planned anew (``Carrier.establish``).
+"""
+
+from __future__ import annotations
+
+from services.scheduler.attempt import Attempt
+from services.scheduler.core import NodeTable, Profile, Profiles, plan
+from services.scheduler.core.claimed import ClaimedRoom
+from services.scheduler.core.plan import ViewCache
+from services.scheduler.promises import Promises
+
+# Most victims are gone in less: their preemptors are better off where they are.
+PATIENCE_S = 1.0
+PAUSE_S = 1.0
+# The first in the line are looked at; if all of them can go elsewhere, so may the next.
+WAVE = 64
+
+
+class Alternatives:
+    """``happened`` takes note that something may have come free; ``find`` looks."""
+
+    def __init__(
+        self, table: NodeTable, room: ClaimedRoom, promises: Promises, profile: Profile | Profiles, views: ViewCache
+    ) -> None:
+        self._table = table
+        self._room = room
+        self._promises = promises
+        self._profile = profile
+        self._views = views
+        self._news = False
+        self._not_before = 0.0
+
+    def happened(self) -> None:
+        self._news = True
+
+    def find(self, now: float) -> list[Attempt]:
+        """Attempts whose promise is to be given back; they are parked no longer."""
+        parked = self._promises.parked()
+        # Nothing comes of a promise on a node that is gone or out of reach.
+        found = [attempt for attempt in parked if not self._table.is_candidate(attempt.node)]
+        if self._news and parked and now >= self._not_before:
+            found += self._with_room_elsewhere([a for a in parked if self._table.is_candidate(a.node)], now)
+        for attempt in found:
+            self._promises.unpark(attempt)
+        return found
+
+    def _with_room_elsewhere(self, parked: list[Attempt], now: float) -> list[Attempt]:
+        self._not_before = now + PAUSE_S
+        slow = [attempt for attempt in parked if now - attempt.asked_at >= PATIENCE_S]
+        self._news = len(slow) < len(parked)
+        if not slow:
+            return []
+        slow.sort(key=lambda attempt: (-attempt.pod.priority, attempt.pod.sequence))
+        first = {attempt.pod.uid: attempt for attempt in slow[:WAVE]}
+        # They are counted where their promises are, so none of them takes the place of another one.
+        snapshot = self._room.apply(self._table.freeze())
+        placements = plan(snapshot, (attempt.pod for attempt in first.values()), self._profile, self._views).placements
+        found = [first[placed.pod.uid] for placed in placements if placed.node != first[placed.pod.uid].node]
+        self._news |= len(found) == len(first)
+        return found
