@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import grpc
@@ -141,9 +141,9 @@ def tenant_partition_config(etcd: str, port: int, home: str, name: str = "tp-1")
 
 @contextlib.asynccontextmanager
 async def running(
-    config: tenant_config.Config | resource_config.Config, *, ready: bool = True
+    config: tenant_config.Config | resource_config.Config, *, ready: bool = True, without: Collection[str] = ()
 ) -> AsyncIterator[Partition]:
-    """A partition server of ``config`` inside the block."""
+    """A partition server of ``config`` inside the block; ``without``: work (controllers) that it leaves undone."""
     clock, rand, stopping = SystemClock(), Rand(), asyncio.Event()
     period_s = config.watch_cache.bookmark_period_s
     async with (
@@ -154,6 +154,8 @@ async def running(
             host = tenant_app.assemble(config, backend, clock=clock, rand=rand)
         else:
             host = resource_app.assemble(config, backend, clock=clock, rand=rand)
+        assert host.work.keys() >= set(without)
+        host = replace(host, work={name: work for name, work in host.work.items() if name not in without})
         tasks.create_task(host.run(stopping))
         channel = make_channel([config.listen])
         try:
