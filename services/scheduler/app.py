@@ -221,7 +221,7 @@ class Scheduler:
     def _partition_removed(self, name: str) -> None:
         self.nodes.remove_partition(name)
         self.ledgers.remove_partition(name)
-        self.state.partition_removed(name)
+        self.loop.partition_removed(name)
         self._lost_at.pop(name, None)
 
 

@@ -84,6 +84,8 @@ class SchedulerLoop:
         self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
+        # Resource partitions that gauges speak of.
+        self._gauged: set[str] = set()
 
     # What the watches say
 
@@ -116,6 +118,11 @@ class SchedulerLoop:
         self._state.partition_stale(partition, stale, self._clock.monotonic())
         metrics.STALE.labels(partition).set(int(stale))
         self._wake_if_needed()
+
+    def partition_removed(self, partition: str) -> None:
+        """A resource partition is no part of the cluster any more."""
+        self._state.partition_removed(partition)
+        metrics.STALE.labels(partition).set(0)
 
     def _wake_if_needed(self) -> None:
         if self._state.queue.has_active:
@@ -283,7 +290,13 @@ class SchedulerLoop:
         for place, name in _QUEUE_NAMES.items():
             metrics.PENDING.labels(name).set(queue.size(place))
         metrics.ASSUMED.set(self._state.assumed)
-        for partition, count in self._state.table.counts().items():
+        counts = self._state.table.counts()
+        for partition in self._gauged - counts.keys():
+            # It was removed, or has no node any more: what was said of it last is not so.
+            for gauge in (metrics.NODES, metrics.RELEASES_OWED):
+                gauge.remove(partition)
+        self._gauged = set(counts)
+        for partition, count in counts.items():
             metrics.NODES.labels(partition).set(count)
             metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
 

@@ -135,9 +135,9 @@ async def cluster(directory: pathlib.Path, base_port: int, *, nodes: int) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def connection(name: str, endpoint: str) -> AsyncIterator[Connection]:
+async def connection(name: str, *endpoints: str) -> AsyncIterator[Connection]:
     """A running connection."""
-    made = Connection(name, [endpoint], SystemClock(), Rand(1))
+    made = Connection(name, endpoints, SystemClock(), Rand(1))
     task = asyncio.create_task(made.run())
     try:
         yield made
