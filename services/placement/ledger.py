@@ -84,9 +84,11 @@ class Promise:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ledger:
-    """A node's claims in sum. ``node_uid`` "": there is no such Node (any more). ``claimed``: what each tenant
+    """A node's claims in sum; a value, not frozen for speed.
+
+    ``node_uid`` "": there is no such Node (any more). ``claimed``: what each tenant
     partition's held claims take, "pods" among it; ``used``: all held claims and what promises reserve beyond them.
     """
 
@@ -215,6 +217,30 @@ def claim(ledger: Ledger | None, wanted: CapacityClaim, recorded: Recorded) -> D
     if decision.state is State.REFUSED:
         return decision
     return decision._replace(record=_record(wanted))
+
+
+def hold(ledger: Ledger | None, node_uid: str, partition: str, requests: Amounts) -> Ledger | None:
+    """What ``claim`` makes of the ledger where it holds a claim without ports and victims, of a pod that has none yet.
+
+    None: it may not be held; ``claim`` says why. ``requests``: as of ``requests_of``. Nearly all are such.
+    """
+    if ledger is None or not ledger.node_uid or (node_uid and node_uid != ledger.node_uid):
+        return None
+    allocatable = ledger.allocatable
+    used = dict(ledger.used)
+    for resource, amount in requests.items():
+        taken = used.get(resource, 0) + amount
+        if taken > allocatable.get(resource, 0):
+            return None
+        used[resource] = taken
+    before = ledger.claimed
+    if not ledger.promises and (not before or (len(before) == 1 and partition in before)):
+        claimed: Mapping[str, Amounts] = {partition: used}
+    else:
+        total = dict(before.get(partition, _NOTHING))
+        _add(total, requests)
+        claimed = {**before, partition: total}
+    return Ledger(ledger.node_uid, allocatable, claimed, ledger.host_ports, ledger.promises, used)
 
 
 def ends(recorded_claim: CapacityClaim, release: ClaimRelease) -> bool:

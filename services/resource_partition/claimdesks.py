@@ -12,9 +12,8 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 
-from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.resource_partition import claimmetrics as metrics
-from services.resource_partition.claimplan import Answer, Item, Known, Plan, Proof, claim_key, plan
+from services.resource_partition.claimplan import Answer, Item, Known, Plan, Proof, claim_key, plan, pod_of
 from services.resource_partition.claimslips import Slip
 from services.resource_partition.ledgers import LEDGERS_PREFIX, Begin, StoredLedger
 from services.rpc import status
@@ -105,7 +104,7 @@ class ClaimDesks:
         own = self._own.get(pod_uid)
         record = self._claims.peek(claim_key(pod_uid))
         if own is not None:
-            if record.revision < own.revision if record is not None else own.claim is not None:
+            if record.revision < own.revision if record is not None else own.there:
                 return own
             del self._own[pod_uid]
         return _known(record)
@@ -117,7 +116,7 @@ class ClaimDesks:
         own = self._own.get(pod_uid)
         if revision is not None and own is not None:
             # A cache may be new enough for the ledger and yet older than what is known of this claim.
-            agreed = record is None and own.claim is None
+            agreed = record is None and not own.there
             if not agreed and (record.revision if record is not None else 0) < own.revision:
                 record = await self._get(key)
         return self._remember(key, record)
@@ -139,6 +138,10 @@ class ClaimDesks:
                     tasks.create_task(self._work(desks), name="capacity-claims")
                 metrics.QUEUED.set(self._under_way)
 
+    def knows(self, node: str) -> bool:
+        """Something was laid on its desk lately."""
+        return node in self._desks
+
     # -- the work
 
     async def _work(self, desks: Sequence[Desk]) -> None:
@@ -157,7 +160,7 @@ class ClaimDesks:
         for move in moves:
             if not move.slips:
                 self._take(move)
-            if not await self._learn_victims(move):
+            if any(slip.replaces for slip in move.slips) and not await self._learn_victims(move):
                 continue
             self._plan(move)
             (writing if move.plan.writes else silent).append(move)
@@ -199,17 +202,17 @@ class ClaimDesks:
         for move, outcome in zip(moves, outcomes, strict=True):
             if not isinstance(outcome, Exception):
                 stored.append(move)
-                metrics.ITEMS.observe(len(move.slips))
                 self._note(move, outcome)
             elif self._learn(move, outcome):
                 lost += 1
                 again.append(move)
             else:
                 self._fail(move, outcome)
+        metrics.ITEMS.inc(sum([len(move.slips) for move in stored]))
         metrics.MOVES.labels("stored").inc(len(stored))
         metrics.MOVES.labels("lost_race").inc(lost)
         metrics.MOVES.labels("failed").inc(len(moves) - len(stored) - lost)
-        again += [move for move in stored if not await self._answer(move)]
+        again += [move for move in stored if not (self._answer_written(move) or await self._answer(move))]
         return again
 
     def _note(self, move: Move, records: Sequence[Record | None]) -> None:
@@ -219,8 +222,9 @@ class ClaimDesks:
         revision = next((record.revision for record in records if record is not None), before.revision)
         if made.writes[0].key == before.key:
             desk.stored = before.written(made.after, records[0])
-        for uid, claim in made.changed.items():
-            self._own[uid] = Known(claim, revision)
+        for uid, known in made.changed.items():
+            known.revision = revision
+            self._own[uid] = known
 
     def _learn(self, move: Move, failure: Exception) -> bool:
         """Can the move be made again, now that it is known why it failed?"""
@@ -262,6 +266,16 @@ class ClaimDesks:
             return True
         return await self._answer(move)
 
+    def _answer_written(self, move: Move) -> bool:
+        """As ``_answer``, for a move whose answers its transaction has proven; False: it is another one."""
+        answers = move.plan.answers
+        if any(answer.proof is not Proof.WRITTEN for answer in answers):
+            return False
+        for slip, answer in zip(move.slips, answers, strict=True):
+            self._settle(slip, answer.given)
+        self._free(move.desk)
+        return True
+
     async def _answer(self, move: Move) -> bool:
         """Answer every item that is proven, and be done with the desk. False: those that are left are planned again."""
         left: list[Slip] = []
@@ -293,8 +307,7 @@ class ClaimDesks:
         return True
 
     async def _is_proven(self, item: Item, answer: Answer, revision: int) -> bool:
-        uid = item.metadata.name if isinstance(item, CapacityClaim) else item.pod_uid
-        found = await self.read(uid, None if answer.proof is Proof.LIVE else revision)
+        found = await self.read(pod_of(item), None if answer.proof is Proof.LIVE else revision)
         return found.agrees(answer.seen)
 
     def _fail(self, move: Move, failure: Exception) -> None:
@@ -360,7 +373,7 @@ class ClaimDesks:
 
 
 def _known(record: Record | None) -> Known:
-    return Known(CapacityClaim.FromString(record.value), record.revision) if record is not None else Known()
+    return Known(revision=record.revision, value=record.value) if record is not None else Known()
 
 
 def _contended(desk: Desk) -> Exception:

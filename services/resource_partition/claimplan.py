@@ -15,9 +15,11 @@ import grpc
 
 from services.api import keys, wire
 from services.api.kinds import CAPACITY_CLAIMS, CAPACITY_LEDGERS
-from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
+from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome, ClaimRelease
 from services.placement import ledger as rules
 from services.placement.ledger import Ledger
+from services.resource_partition.claimwire import PlainClaim
 from services.resource_partition.ledgers import Begin, StoredLedger
 from services.rpc import status
 from services.rpc.status import StatusError
@@ -54,21 +56,32 @@ class Proof(enum.Enum):
     LEDGER = "the ledger alone"
 
 
-@dataclass(slots=True)
 class Known:
     """A pod's claim and the revision of its last write; ``claim`` None: the pod has none (since ``revision``).
 
-    A value, not frozen for speed.
+    ``value``: the claim as it is stored, parsed when somebody looks.
     """
 
-    claim: CapacityClaim | None = None
-    revision: int = 0
+    __slots__ = ("_claim", "_value", "revision")
+
+    def __init__(self, claim: CapacityClaim | None = None, revision: int = 0, *, value: bytes | None = None) -> None:
+        self._claim = claim
+        self._value = value
+        self.revision = revision
+
+    @property
+    def there(self) -> bool:
+        return self._claim is not None or self._value is not None
+
+    @property
+    def claim(self) -> CapacityClaim | None:
+        if self._claim is None and self._value is not None:
+            self._claim = CapacityClaim.FromString(self._value)
+        return self._claim
 
     def agrees(self, other: Known) -> bool:
         """The same state of the pod's claim."""
-        if self.claim is None or other.claim is None:
-            return self.claim is other.claim
-        return self.revision == other.revision
+        return self.revision == other.revision if self.there and other.there else self.there == other.there
 
 
 class Answer(NamedTuple):
@@ -89,7 +102,7 @@ class Plan:
     after: Ledger | None
     answers: list[Answer] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
-    changed: dict[str, CapacityClaim | None] = field(default_factory=dict)
+    changed: dict[str, Known] = field(default_factory=dict)
 
     @property
     def taken(self) -> int:
@@ -97,7 +110,12 @@ class Plan:
 
 
 Lookup = Callable[[str], Known]
-Item = CapacityClaim | ClaimRelease
+Item = PlainClaim | CapacityClaim | ClaimRelease
+
+
+def pod_of(item: Item) -> str:
+    """The UID of the pod that it is about."""
+    return item.metadata.name if isinstance(item, CapacityClaim) else item.pod_uid
 
 
 def claim_key(pod_uid: str) -> str:
@@ -110,6 +128,8 @@ def plan(stored: StoredLedger, items: Sequence[Item], lookup: Lookup, begin: Beg
 
 
 class _Planner:
+    __slots__ = ("_begin", "_lookup", "_plan", "_size_bytes", "_stored", "_values")
+
     def __init__(self, stored: StoredLedger, lookup: Lookup, begin: Begin) -> None:
         self._stored = stored
         self._lookup = lookup
@@ -123,7 +143,12 @@ class _Planner:
         for item in items:
             if plan.answers and (len(self._values) + 2 > writes_max or self._size_bytes > BYTES_MAX):
                 break
-            answer = self._claim(item) if isinstance(item, CapacityClaim) else self._release(item)
+            if isinstance(item, PlainClaim):
+                answer = self._hold(item) or self._claim(item.message())
+            elif isinstance(item, CapacityClaim):
+                answer = self._claim(item)
+            else:
+                answer = self._release(item)
             plan.answers.append(answer)
         writes = [
             Write(claim_key(uid), value, revision, Lane.SYSTEM)
@@ -137,13 +162,29 @@ class _Planner:
         return plan
 
     def _known(self, uid: str) -> Known:
-        changed = self._plan.changed
-        if uid in changed:
-            return Known(changed[uid], self._values[uid][1])
-        return self._lookup(uid)
+        return self._plan.changed.get(uid) or self._lookup(uid)
 
     def _recorded(self, uid: str) -> CapacityClaim | None:
         return self._known(uid).claim
+
+    def _hold(self, wanted: PlainClaim) -> Answer | None:
+        """None: it is not as simple as that."""
+        uid = wanted.pod_uid
+        known = self._known(uid)
+        if known.there:
+            return None
+        template = wanted.template
+        after = rules.hold(self._plan.after, wanted.node_uid, template.partition, template.amounts)
+        if after is None:
+            return None
+        self._plan.after = after
+        metadata = ObjectMeta(name=uid)
+        self._begin(metadata)
+        value = wanted.record(metadata.SerializeToString())
+        self._size_bytes += len(value)
+        self._note(uid, value, known)
+        held = Verdict(ClaimOutcome.HELD, wanted.node_name, wanted.bind_epoch, None)
+        return Answer(held, Proof.WRITTEN, known)
 
     def _claim(self, wanted: CapacityClaim) -> Answer:
         uid = wanted.metadata.name
@@ -188,7 +229,7 @@ class _Planner:
             return Answer(stays, Proof.WRITTEN if uid in self._plan.changed else Proof.LIVE, known)
         assert self._plan.after is not None, "a ledger with a claim is not obsolete"
         self._plan.after = rules.release(self._plan.after, known.claim)
-        self._note(uid, None, None, known)
+        self._note(uid, None, known)
         return Answer(None, Proof.WRITTEN, known)
 
     def _unaccounted(self, known: Known) -> bool:
@@ -207,13 +248,13 @@ class _Planner:
             self._begin(record.metadata)
         value = wire.canonical(record)
         self._size_bytes += len(value)
-        self._note(uid, record, value, known)
+        self._note(uid, value, known)
 
-    def _note(self, uid: str, record: CapacityClaim | None, value: bytes | None, known: Known) -> None:
-        expected = known.revision if known.claim is not None else 0
+    def _note(self, uid: str, value: bytes | None, known: Known) -> None:
+        expected = known.revision if known.there else 0
         if uid in self._values:
             expected = self._values[uid][1]  # what the store holds, whatever this plan made of it before
-        self._plan.changed[uid] = record
+        self._plan.changed[uid] = Known(revision=expected, value=value)
         self._values[uid] = value, expected
 
 

@@ -1,15 +1,20 @@
-"""What may be asked of the ledgers: whether a claim or a release makes sense in itself. Pure."""
+"""What may be asked of the ledgers: whether a claim or a release makes sense in itself. No I/O."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from services.api import names
+from google.protobuf.message import DecodeError
+
+from services.api import names, wire
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
 from services.api.quantities import INT64_MAX
+from services.apiserver import objects
 from services.placement.pods import WILDCARD_IP
 from services.placement.resources import PODS
+from services.resource_partition.claimwire import BatchClaimView, PlainClaim, Template, Templates
+from services.rpc import status
 from services.rpc.status import Violation
 
 RESOURCES_MAX = 128
@@ -25,6 +30,48 @@ _TEXTS = (
     ("namespace", "namespace"),
     ("pod_name", "podName"),
 )
+
+
+WantedClaim = PlainClaim | CapacityClaim
+
+
+class ClaimReader:
+    """Reads requests; remembers templates that it has found to be sound."""
+
+    def __init__(self) -> None:
+        self._templates = Templates()
+
+    def read(self, request: bytes) -> list[WantedClaim]:
+        """The claims in order. A ``PlainClaim`` is sound but for its node's name, which is still to be looked at.
+
+        Raises ``StatusError``: as ``objects.parse_request``.
+        """
+        found: list[WantedClaim] = []
+        for index, view in enumerate(objects.parse_request(BatchClaimView, request).claims):
+            spec = view.spec
+            if not (spec.host_ports or spec.replaces) and spec.bind_epoch >= 0:
+                uid = view.metadata.name
+                template = self._templates.of(spec) or self._learned(view, index)
+                if template is not None and _UID.fullmatch(uid):
+                    found.append(PlainClaim(uid, spec, template))
+                    continue
+            found.append(_whole(view, index))
+        return found
+
+    def _learned(self, view: Any, index: int) -> Template | None:
+        claim = _whole(view, index)
+        return None if claim_faults(claim, "") else self._templates.learn(view.spec, claim.spec)
+
+
+def _whole(view: Any, index: int) -> CapacityClaim:
+    try:
+        claim = CapacityClaim.FromString(view.SerializeToString())
+    except DecodeError as failure:
+        raise status.bad_field(f"claims[{index}]", "cannot be parsed") from failure
+    unknown = wire.has_unknown_fields(claim)
+    if unknown:
+        raise status.bad_field(f"claims[{index}].{unknown}", f"unknown field of {CapacityClaim.DESCRIPTOR.full_name}")
+    return claim
 
 
 def complete(claim: CapacityClaim) -> None:

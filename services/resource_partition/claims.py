@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from services.api.kinds import CAPACITY_CLAIMS
 from services.api.pb.ursa.meta.v1.meta_pb2 import BatchResponse
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import (
-    BatchClaimRequest,
     BatchClaimResponse,
     BatchReleaseRequest,
     CapacityClaim,
@@ -24,15 +23,24 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import (
 from services.apiserver import limits, metrics, objects, tracing
 from services.apiserver.errors import translate
 from services.base import telemetry
-from services.resource_partition import claimmetrics
+from services.resource_partition import claimmetrics, claimwire
 from services.resource_partition.claimdesks import ClaimDesks
-from services.resource_partition.claimplan import Known, Verdict
-from services.resource_partition.claimrequests import claim_faults, complete, release_faults
+from services.resource_partition.claimplan import Known, Verdict, pod_of
+from services.resource_partition.claimrequests import (
+    ClaimReader,
+    WantedClaim,
+    claim_faults,
+    complete,
+    release_faults,
+)
 from services.resource_partition.claimslips import Sheet, Slip
+from services.resource_partition.claimwire import PlainClaim
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError
 from services.storage.errors import StorageError
+
+_NOBODY: tuple[str, ...] = ()
 
 CLAIM_SPAN = "ursa.capacity.claim"
 RELEASE_SPAN = "ursa.capacity.release"
@@ -48,12 +56,13 @@ _OUTCOMES: Mapping[int, str] = {
 class CapacityClaimsServicer:
     def __init__(self, desks: ClaimDesks) -> None:
         self._desks = desks
+        self._reader = ClaimReader()
 
     async def batch_claim(self, request: bytes, context: Context) -> bytes:
-        wanted = objects.parse_request(BatchClaimRequest, request)
+        claims = self._reader.read(request)
         parent = tracing.parent_of(context)
         with telemetry.span(CLAIM_SPAN, parent=parent) if parent else nullcontext():
-            return await self._claim(wanted.claims)
+            return await self._claim(claims)
 
     async def batch_release(self, request: bytes, context: Context) -> bytes:
         wanted = objects.parse_request(BatchReleaseRequest, request)
@@ -61,40 +70,42 @@ class CapacityClaimsServicer:
         with telemetry.span(RELEASE_SPAN, parent=parent) if parent else nullcontext():
             return await self._release(wanted.releases)
 
-    async def _claim(self, claims: Sequence[CapacityClaim]) -> bytes:
+    async def _claim(self, claims: Sequence[WantedClaim]) -> bytes:
         metrics.BATCH_ITEMS.labels(CAPACITY_CLAIMS.resource).inc(len(claims))
         self._desks.check_room(len(claims))
+        desks = self._desks
         sheet = Sheet()
         slips: list[Slip | StatusError] = []
         for index, claim in enumerate(claims):
             if index % limits.ITEMS_PER_TURN == limits.ITEMS_PER_TURN - 1:
                 await asyncio.sleep(0)
-            complete(claim)
-            faults = claim_faults(claim, f"claims[{index}]")
+            if isinstance(claim, PlainClaim):
+                # A node that has a desk has a sound name.
+                faults = [] if desks.knows(claim.node_name) else claim_faults(claim.message(), f"claims[{index}]")
+                node, replaces = claim.node_name, _NOBODY
+            else:
+                complete(claim)
+                faults = claim_faults(claim, f"claims[{index}]")
+                node, replaces = claim.spec.node_name, tuple(claim.spec.replaces)
             if faults:
-                slips.append(status.invalid(faults, subject=f'the claim of pod "{claim.metadata.name}"'))
+                slips.append(status.invalid(faults, subject=f'the claim of pod "{pod_of(claim)}"'))
                 continue
-            spec = claim.spec
-            slip = sheet.slip(claim, tuple(spec.replaces))
+            slip = sheet.slip(claim, replaces)
             slips.append(slip)
-            self._desks.put(spec.node_name, slip)
+            desks.put(node, slip)
         await sheet.answered()
-        response = BatchClaimResponse()
-        counts: Counter[str] = Counter()
+        outcomes: list[bytes] = []
+        counts: Counter[int] = Counter()
         for claim, found in zip(claims, slips, strict=True):
-            verdict = _verdict(claim, found)
-            counts[_OUTCOMES[verdict.state]] += 1
-            outcome = response.outcomes.add(
-                pod_uid=claim.metadata.name,
-                state=verdict.state,
-                node_name=verdict.node_name,
-                bind_epoch=verdict.bind_epoch,
-            )
-            if verdict.refusal is not None:
-                outcome.status.CopyFrom(verdict.refusal.to_status())
-        for outcome_name, count in counts.items():
-            claimmetrics.CLAIMS.labels(outcome_name).inc(count)
-        return response.SerializeToString()
+            state, node, epoch, refusal = verdict = _verdict(claim, found)
+            counts[state] += 1
+            if refusal is None:
+                outcomes.append(claimwire.granted(pod_of(claim), state, node, epoch))
+            else:
+                outcomes.append(_refused(pod_of(claim), verdict, refusal))
+        for state, count in counts.items():
+            claimmetrics.CLAIMS.labels(_OUTCOMES[state]).inc(count)
+        return b"".join(outcomes)
 
     async def _release(self, releases: Sequence[ClaimRelease]) -> bytes:
         metrics.BATCH_ITEMS.labels(CAPACITY_CLAIMS.resource).inc(len(releases))
@@ -139,13 +150,25 @@ class CapacityClaimsServicer:
         return slip
 
 
-def _verdict(claim: CapacityClaim, found: Slip | StatusError) -> Verdict:
-    if isinstance(found, StatusError):
-        return Verdict(ClaimOutcome.REFUSED, claim.spec.node_name, claim.spec.bind_epoch, found)
-    if isinstance(found.answer, Verdict):
+def _verdict(claim: WantedClaim, found: Slip | StatusError) -> Verdict:
+    if isinstance(found, Slip) and isinstance(found.answer, Verdict):
         return found.answer
-    unknown = ClaimOutcome.STATE_UNSPECIFIED
-    return Verdict(unknown, claim.spec.node_name, claim.spec.bind_epoch, _error(found.answer))
+    spec = claim.spec if isinstance(claim, CapacityClaim) else claim
+    if isinstance(found, StatusError):
+        return Verdict(ClaimOutcome.REFUSED, spec.node_name, spec.bind_epoch, found)
+    return Verdict(ClaimOutcome.STATE_UNSPECIFIED, spec.node_name, spec.bind_epoch, _error(found.answer))
+
+
+def _refused(pod_uid: str, verdict: Verdict, refusal: StatusError) -> bytes:
+    response = BatchClaimResponse()
+    response.outcomes.add(
+        pod_uid=pod_uid,
+        state=verdict.state,
+        node_name=verdict.node_name,
+        bind_epoch=verdict.bind_epoch,
+        status=refusal.to_status(),
+    )
+    return response.SerializeToString()
 
 
 def _error(failure: object) -> StatusError:

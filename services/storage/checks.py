@@ -54,6 +54,13 @@ def check_transaction(
     size_bytes = 0
     prefix = ""
     for write in writes:
+        key, value = write.key, write.value
+        if value is not None and write.expected_revision is not None and len(key) <= KEY_BYTES_MAX // 4:
+            # The usual write first, in few steps: its collection is /<root>/<resource>/.
+            collection = key[: key.find("/", key.find("/", 1) + 1) + 1]
+            if collection in prefixes and collection != key and len(value) <= value_bytes_max:
+                size_bytes += len(value)
+                continue
         if not prefix or not write.key.startswith(prefix):  # the next write is mostly of the same collection
             prefix = next((prefix for prefix in prefixes if write.key.startswith(prefix)), "")
         if not prefix:

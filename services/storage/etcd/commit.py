@@ -36,7 +36,7 @@ from services.storage.etcd.calls import Calls
 from services.storage.etcd.config import EtcdConfig
 from services.storage.etcd.failures import Refusal, refusal_of
 from services.storage.etcd.lanes import Joint, Lanes, Outcomes, Pending, PendingTransaction
-from services.storage.etcd.outcomes import TryAgain, joint_outcome, operation, outcome, record_of
+from services.storage.etcd.outcomes import TryAgain, joint_failure, operation, outcome, record_of, stored
 from services.storage.etcd.session import Fate, Session
 from services.storage.interface import Record, Write
 
@@ -179,16 +179,34 @@ class Committer:
         revision = response.header.revision
         answers = iter(response.responses)
         next(answers)  # the session's own
+        refused: list[Pending] = []
         for pending, answer in zip(batch, answers, strict=True):
             nested = answer.response_txn
             if isinstance(pending, PendingTransaction):
-                self._conclude_joint(pending, nested.succeeded, _held(nested), revision)
+                if nested.succeeded:
+                    self._settle(pending, stored(pending, revision))
+                else:
+                    refused.append(pending)
                 continue
             value = pending.write.value
             if nested.succeeded and value is not None:
                 self._settle(pending, Record(pending.write.key, value, revision))
             else:
                 self._conclude(pending, nested.succeeded, next(iter(_held(nested)), None), revision)
+        if refused:
+            await self._say_why(refused, revision)
+
+    async def _say_why(self, refused: Sequence[Pending], revision: int) -> None:
+        """Transactions whose comparisons failed at ``revision``, when their keys held what they hold after it."""
+        try:
+            held = iter(await self._read_keys(refused, revision))
+        except grpc.aio.AioRpcError as failure:
+            _log.info("refused transactions go again: %s: %s", failure.code().name, failure.details())
+            self._retry(refused)
+            return
+        for pending in refused:
+            records = list(itertools.islice(held, len(pending.keys)))
+            self._settle(pending, joint_failure(pending.writes, records))
 
     # -- refused: nothing was applied
 
@@ -271,22 +289,27 @@ class Committer:
 
     async def _read_outcomes(self, batch: Sequence[Pending], revision: int) -> None:
         """The batch was transaction ``revision``: it compared with what each key held one revision before."""
-        before: list[Record | None] = []
-        keys = [key for pending in batch for key in pending.keys]
-        for start in range(0, len(keys), self._items_max):
-            reads = [requests.read(key, revision - 1) for key in keys[start : start + self._items_max]]
-            response = await self._calls.transaction(rpc.TxnRequest(success=reads))
-            found = (answer.response_range.kvs for answer in response.responses)
-            before.extend(record_of(kvs[0]) if kvs else None for kvs in found)
-        found_before = iter(before)
+        found_before = iter(await self._read_keys(batch, revision - 1))
         for pending in batch:
             if isinstance(pending, PendingTransaction):
                 held = list(itertools.islice(found_before, len(pending.keys)))
-                self._conclude_joint(pending, transaction_failure(pending.writes, held) is None, held, revision)
+                failure = transaction_failure(pending.writes, held)
+                self._settle(pending, stored(pending, revision) if failure is None else failure)
                 continue
             record = next(found_before)
             succeeded = (record.revision if record is not None else 0) == pending.expected
             self._conclude(pending, succeeded, record, revision)
+
+    async def _read_keys(self, batch: Sequence[Pending], revision: int) -> Sequence[Record | None]:
+        """What the keys of ``batch`` held at ``revision``, in order. Raises ``AioRpcError``."""
+        held: list[Record | None] = []
+        keys = [key for pending in batch for key in pending.keys]
+        for start in range(0, len(keys), self._items_max):
+            reads = [requests.read(key, revision) for key in keys[start : start + self._items_max]]
+            response = await self._calls.transaction(rpc.TxnRequest(success=reads))
+            found = (answer.response_range.kvs for answer in response.responses)
+            held.extend(record_of(kvs[0]) if kvs else None for kvs in found)
+        return held
 
     # -- outcomes
 
@@ -296,11 +319,6 @@ class Committer:
         except TryAgain as again:
             pending.expected = again.revision
             self._lanes.retry(pending)
-
-    def _conclude_joint(
-        self, pending: PendingTransaction, succeeded: bool, held: Sequence[Record | None], revision: int
-    ) -> None:
-        self._settle(pending, joint_outcome(pending, succeeded, held, revision))
 
     def _settle(self, pending: Pending, result: Record | Exception | Joint | None) -> None:
         pending.settle(result)

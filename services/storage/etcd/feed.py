@@ -129,7 +129,8 @@ class Feed:
     def _take(self, assembler: Assembler, response: Any) -> FeedBatch | None:
         self._seen = max(self._seen, response.header.revision)
         if response.events:
-            entries = [_entry(event) for event in response.events]
+            entry = _entry if self._previous else _entry_alone
+            entries = [entry(event) for event in response.events]
             return assembler.add(entries, more_follows=response.fragment)
         if self._progress_trusted() and not response.fragment:
             return assembler.progress(response.header.revision)
@@ -155,6 +156,11 @@ class Feed:
 
 class _WitnessCompacted(Exception):
     """The last revision seen cannot be seen again, though the position is not below etcd's oldest revision."""
+
+
+def _entry_alone(event: Any) -> FeedEntry:
+    kv = event.kv
+    return FeedEntry(kv.key.decode(), None if event.type else kv.value, kv.mod_revision)  # type 0: a put
 
 
 def _entry(event: Any) -> FeedEntry:

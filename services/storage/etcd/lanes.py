@@ -86,11 +86,20 @@ class PendingTransaction(Pending):
     __slots__ = ("_writes",)
 
     def __init__(self, writes: Sequence[Write], outcomes: Outcomes, index: int, deadline_s: float) -> None:
-        super().__init__(writes[0], outcomes, index, deadline_s)
+        self.write = writes[0]
         self._writes = writes
         self.keys = tuple([write.key.encode() for write in writes])
-        values_bytes = sum([len(write.value or b"") for write in writes])
-        self.size_bytes = values_bytes + sum([3 * len(key) + _OVERHEAD_BYTES for key in self.keys])
+        self.key = self.keys[0]
+        self.blocked = 0
+        self.expected = 0
+        self.outcomes = outcomes
+        self.index = index
+        self.deadline_s = deadline_s
+        self.settled = False
+        size_bytes = _OVERHEAD_BYTES * len(writes)
+        for key, write in zip(self.keys, writes, strict=True):
+            size_bytes += 3 * len(key) + len(write.value or b"")
+        self.size_bytes = size_bytes
 
     @property
     def writes(self) -> Sequence[Write]:

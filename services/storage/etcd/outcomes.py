@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.storage.checks import transaction_failure
-from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed
+from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed, StorageError
 from services.storage.etcd import frames
 from services.storage.etcd.lanes import Joint, Pending, PendingTransaction
-from services.storage.interface import Record
+from services.storage.interface import Record, Write
 
 
 class TryAgain(Exception):
@@ -39,15 +39,16 @@ def record_of(kv: Any) -> Record:
     return Record(kv.key.decode(), kv.value, kv.mod_revision)
 
 
-def joint_outcome(
-    pending: PendingTransaction, succeeded: bool, held: Sequence[Record | None], revision: int
-) -> Joint | Exception:
-    """``held``: what the keys held if a comparison failed. ``revision``: the transaction's."""
-    if succeeded:
-        return tuple(
-            [Record(write.key, write.value, revision) if write.value is not None else None for write in pending.writes]
-        )
-    failure = transaction_failure(pending.writes, held)
+def stored(pending: PendingTransaction, revision: int) -> Joint:
+    """What the keys of a transaction hold that happened at ``revision``."""
+    return tuple(
+        [Record(write.key, write.value, revision) if write.value is not None else None for write in pending.writes]
+    )
+
+
+def joint_failure(writes: Sequence[Write], held: Sequence[Record | None]) -> StorageError:
+    """``held``: what the keys of a transaction held that was refused."""
+    failure = transaction_failure(writes, held)
     assert failure is not None, "etcd refused a transaction whose expectations all hold"
     return failure
 
