@@ -124,7 +124,35 @@ def claim_key(pod_uid: str) -> str:
 
 def plan(stored: StoredLedger, items: Sequence[Item], lookup: Lookup, begin: Begin, *, writes_max: int) -> Plan:
     """Decide on ``items`` in order, as many as one transaction holds (at least one). ``lookup``: claims as known."""
+    if len(items) == 1 and isinstance(items[0], PlainClaim):
+        found = _plan_one(stored, items[0], lookup(items[0].pod_uid), begin)
+        if found is not None:
+            return found
     return _Planner(stored, lookup, begin).run(items, writes_max)
+
+
+def _plan_one(stored: StoredLedger, wanted: PlainClaim, known: Known, begin: Begin) -> Plan | None:
+    """The plan of nearly every move where nodes are many: one claim, and it is held. None: it is another one."""
+    template = wanted.template
+    if known.there:
+        return None
+    after = rules.hold(stored.ledger, wanted.node_uid, template.partition, template.amounts)
+    own = stored.write(after, begin, Lane.SYSTEM) if after is not None else None
+    if own is None:
+        return None
+    uid = wanted.pod_uid
+    value = _recorded(wanted, begin)
+    held = Answer(Verdict(_HELD, wanted.node_name, wanted.bind_epoch, None), Proof.WRITTEN, known)
+    return Plan(after, [held], [own, Write(claim_key(uid), value, 0, Lane.SYSTEM)], {uid: Known(value=value)})
+
+
+def _recorded(wanted: PlainClaim, begin: Begin) -> bytes:
+    metadata = ObjectMeta(name=wanted.pod_uid)
+    begin(metadata)
+    return wanted.record(metadata.SerializeToString())
+
+
+_HELD = int(ClaimOutcome.HELD)
 
 
 class _Planner:
@@ -178,12 +206,10 @@ class _Planner:
         if after is None:
             return None
         self._plan.after = after
-        metadata = ObjectMeta(name=uid)
-        self._begin(metadata)
-        value = wanted.record(metadata.SerializeToString())
+        value = _recorded(wanted, self._begin)
         self._size_bytes += len(value)
         self._note(uid, value, known)
-        held = Verdict(ClaimOutcome.HELD, wanted.node_name, wanted.bind_epoch, None)
+        held = Verdict(_HELD, wanted.node_name, wanted.bind_epoch, None)
         return Answer(held, Proof.WRITTEN, known)
 
     def _claim(self, wanted: CapacityClaim) -> Answer:

@@ -90,9 +90,9 @@ class Record:
         return hash((self.key, self.revision))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Write:
-    """One conditional write.
+    """One conditional write. A value by agreement, as ``Record`` is, not frozen for speed.
 
     ``value``: bytes to put; None deletes the key.
     ``expected_revision``: None: unconditional; 0: the key must be absent; N: its last write must be revision N.
