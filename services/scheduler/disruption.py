@@ -69,8 +69,10 @@ class Marker:
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
 
     async def mark(self, victims: Sequence[Victim]) -> list[Victim]:
-        """Those that may be deleted now: they say why, are gone, or have been tried often enough. Never raises."""
-        left = [victim for victim in victims if self._tries.get(victim.pod.uid, 0) < TRIES_MAX]
+        """Those that may be deleted now: they say why, are gone, or have been tried often enough. Never raises.
+
+        Pods without a grace period are not told: nobody could read it, as the deletion leaves nothing of them."""
+        left = [v for v in victims if not v.pod.kind.prompt and self._tries.get(v.pod.uid, 0) < TRIES_MAX]
         for victim in left:
             self._tries[victim.pod.uid] = self._tries.get(victim.pod.uid, 0) + 1
         failed: set[str] = set()

@@ -22,6 +22,8 @@ AMOUNT_MAX = 2**53
 RECENT_MAX = 2_048
 # What the key of a class of ending pods has more than that of the same pods before.
 ENDING = b"-"
+# And of pods without a grace period.
+PROMPT = b"!"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class PodClass:
 
     ``requests`` are canonical int64 units and hold ``pods: 1``; ``scoring_requests`` are cpu (milli) and memory (bytes)
     with kube-scheduler's defaults for containers that ask for nothing (pkg/scheduler/util/pod_resources.go). ``ending``
-    pods have a deletion timestamp. ``derived`` is for what a plug-in has worked out from the class, by plug-in.
+    pods have a deletion timestamp, ``prompt`` ones no grace period: deleted, they are gone. ``derived`` is for what a
+    plug-in has worked out from the class, by plug-in.
     """
 
     key: bytes
@@ -42,6 +45,7 @@ class PodClass:
     namespace: str
     labels: Mapping[str, str]
     ending: bool = False
+    prompt: bool = False
     derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -119,6 +123,8 @@ class PodClasses:
         key = facts.scheduling_class(pod)
         if pod.metadata.HasField("deletion_timestamp"):
             key += ENDING
+        if _is_prompt(pod):
+            key += PROMPT
         known = self._classes.get(key)
         if known is None:
             known = self._classes[key] = _pod_class(key, pod)
@@ -154,7 +160,13 @@ def _pod_class(key: bytes, pod: Pod) -> PodClass:
         namespace=pod.metadata.namespace,
         labels=MappingProxyType(dict(pod.metadata.labels)),
         ending=pod.metadata.HasField("deletion_timestamp"),
+        prompt=_is_prompt(pod),
     )
+
+
+def _is_prompt(pod: Pod) -> bool:
+    spec = pod.spec
+    return spec.HasField("termination_grace_period_seconds") and spec.termination_grace_period_seconds == 0
 
 
 def clamped(amounts: Mapping[str, int]) -> dict[str, int]:

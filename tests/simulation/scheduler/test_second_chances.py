@@ -126,16 +126,55 @@ async def test_victims_say_why_they_go() -> None:
 
 
 @pytest.mark.parametrize("cpu", ["1", "2"])
-@pytest.mark.parametrize("method", ["Get", "List", "BatchUpdateStatus"])
+@pytest.mark.parametrize("method", ["Get", "BatchUpdateStatus"])
 async def test_victims_that_cannot_be_told_go_all_the_same(method: str, cpu: str) -> None:
     world = SchedulerWorld(("rp-1",))
     world.add_nodes("rp-1", 1, cpu="2")
     async with world.running() as scheduler:
-        world.add_pods("low-0", "low-1", cpu="1", grace_s=0)
+        world.add_pods("low-0", "low-1", cpu="1")
         await world.until_bound(2)
         for _ in range(50):
             world.tenant.refuse_next(method, status.unavailable("busy"))
         world.add_pods("high", cpu=cpu, priority=10)
+        await until(world.clock, lambda: len(ending(world)) == int(cpu), seconds=5)
+        for name in ending(world):
+            world.tenant.remove(PODS, name, "acme", "default")
+        await until(world.clock, lambda: HIGH in world.tenant.placements(), seconds=10)
+        await settled(world, scheduler)
+
+
+async def test_many_victims_of_one_node_are_read_at_once() -> None:
+    world = SchedulerWorld(("rp-1",))
+    world.add_nodes("rp-1", 2, cpu="4")
+    async with world.running():
+        world.add_pods(*(f"low-{n}" for n in range(8)), cpu="1")
+        await world.until_bound(8)
+        world.add_pods("high", cpu="4", priority=10)
+        await until(world.clock, lambda: len(ending(world)) == 4)
+        assert all(target(world, name) is not None for name in ending(world))
+        assert len(world.tenant.called("List")) == 1 and not world.tenant.called("Get")
+
+
+async def test_victims_that_are_gone_at_once_are_not_told() -> None:
+    world = SchedulerWorld(("rp-1",))
+    world.add_nodes("rp-1", 1, cpu="2")
+    async with world.running() as scheduler:
+        # One class but for the grace period.
+        world.add_pods("prompt", cpu="1", grace_s=0)
+        world.add_pods("graceful", cpu="1", grace_s=30)
+        await world.until_bound(2)
+        world.add_pods("high", cpu="2", priority=10)
+        await until(world.clock, lambda: ending(world) == ["graceful"])
+        found = target(world, "graceful")
+        assert found is not None and found.reason == "PreemptionByScheduler"
+        told = [
+            o.metadata.name
+            for method, request in world.tenant.calls
+            if method == "BatchUpdateStatus"
+            for o in request.objects
+        ]
+        assert "graceful" in told and "prompt" not in told
+        world.tenant.remove(PODS, "graceful", "acme", "default")
         await until(world.clock, lambda: HIGH in world.tenant.placements(), seconds=10)
         await settled(world, scheduler)
 
