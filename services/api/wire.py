@@ -43,6 +43,23 @@ def varint(number: int) -> bytes:
     return bytes(parts)
 
 
+def read_varint(value: bytes, at: int) -> tuple[int, int]:
+    """The base-128 varint at ``at``, and where it ends. Raises ``IndexError`` if it is cut off or too long."""
+    byte = value[at]
+    if byte < 0x80:
+        return byte, at + 1
+    number, shift = byte & 0x7F, 7
+    while True:
+        at += 1
+        byte = value[at]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at + 1
+        shift += 7
+        if shift > 63:
+            raise IndexError("a varint of more than ten bytes")
+
+
 def canonical(message: Message) -> bytes:
     """The bytes that are stored: without api_version, kind and metadata.resource_version, maps in key order.
 

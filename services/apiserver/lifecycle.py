@@ -30,10 +30,10 @@ class NamespaceLifecycle(Admission):
         # The last record seen of a namespace and whether it takes new objects: parsed once per change.
         self._open: dict[str, tuple[Record, bool]] = {}
 
-    async def admit(self, kind: Kind, obj: Any) -> None:
+    async def learn(self, kind: Kind, metadata: Any, obj: Any) -> None:
         if not kind.namespaced:
             return
-        tenant, namespace = obj.metadata.tenant, obj.metadata.namespace
+        tenant, namespace = metadata.tenant, metadata.namespace
         key = keys.key(NAMESPACES, tenant, "", namespace)
         record = self._namespaces.peek(key)
         if record is None:
@@ -43,7 +43,7 @@ class NamespaceLifecycle(Admission):
                 raise status.not_found("namespaces", namespace) from None
         if not self._is_open(key, record):
             raise status.forbidden(
-                f'{kind.resource} "{obj.metadata.name}" cannot be created: namespace "{namespace}" is being terminated',
+                f'{kind.resource} "{metadata.name}" cannot be created: namespace "{namespace}" is being terminated',
                 metadata={"cause": "NamespaceTerminating"},
             )
 

@@ -62,7 +62,12 @@ _OWNED_BY_BINDING = ("bind_epoch", "capacity_claimed")
 
 def begin(kind: Kind, obj: Any, *, uid: str, now_s: int) -> None:
     """Give a new object what the server owns. Raises ``StatusError``."""
-    metadata = obj.metadata
+    begin_metadata(kind, obj.metadata, uid=uid, now_s=now_s)
+    begin_content(kind, obj)
+
+
+def begin_metadata(kind: Kind, metadata: Any, *, uid: str, now_s: int) -> None:
+    """``begin`` as far as the metadata goes. Raises ``StatusError``."""
     if metadata.resource_version:
         violation = Violation("metadata.resourceVersion", "must not be set on objects to be created")
         raise status.invalid([violation], subject=subject(kind, metadata.name))
@@ -74,6 +79,10 @@ def begin(kind: Kind, obj: Any, *, uid: str, now_s: int) -> None:
         metadata.ClearField("deletion_timestamp")
     if metadata.HasField("deletion_grace_period_seconds"):
         metadata.ClearField("deletion_grace_period_seconds")
+
+
+def begin_content(kind: Kind, obj: Any) -> None:
+    """``begin`` as far as the rest of the object goes."""
     # Status is reported by whoever observes it; a kubelet registers its Node with the status it observed already.
     if kind.has_status and kind is not NODES:
         obj.ClearField("status")
@@ -200,9 +209,9 @@ def held(obj: Any) -> bool:
     return bool(obj.metadata.finalizers) or bool(_spec_finalizers(obj))
 
 
-def encode(obj: Message) -> bytes:
-    """Canonical bytes. Raises ``StatusError`` when they are more than an object may have."""
-    value = wire.canonical(obj)
+def encode(obj: Message, tail: bytes = b"") -> bytes:
+    """Canonical bytes, ``tail`` after them. Raises ``StatusError`` when they are more than an object may have."""
+    value = wire.canonical(obj) + tail
     if len(value) > limits.OBJECT_BYTES_MAX:
         raise errors.too_large("object", len(value), limits.OBJECT_BYTES_MAX)
     return value

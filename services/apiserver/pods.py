@@ -5,6 +5,7 @@ Source: apiserver ``plugin/pkg/admission/priority``.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from operator import attrgetter
 from typing import Any
 
@@ -35,29 +36,31 @@ class PodPriority(Admission):
         self._classes = classes
         self._counted = counted
 
-    async def admit(self, kind: Kind, obj: Any) -> None:
+    async def learn(self, kind: Kind, metadata: Any, obj: Any) -> Hashable:
+        """Name, value and preemption policy of the pod's class."""
         name = obj.spec.priority_class_name
         if name in BUILT_IN:
-            value, policy = BUILT_IN[name], _PREEMPT
-        elif name:
-            value, policy = await self._named(obj, name)
-        else:
-            default = await self._global_default(obj.metadata.tenant)
-            name, value, policy = default if default else ("", 0, _PREEMPT)
+            return name, BUILT_IN[name], _PREEMPT
+        if name:
+            return (name, *await self._named(metadata, name))
+        return await self._global_default(metadata.tenant) or ("", 0, _PREEMPT)
+
+    def impose(self, kind: Kind, obj: Any, learnt: Any) -> None:
+        name, value, policy = learnt
         spec = obj.spec
         if spec.HasField("priority") and spec.priority != value:
-            raise _invalid(obj, "spec.priority", f"must be what the priority class gives: {value}")
+            raise _invalid(obj.metadata, "spec.priority", f"must be what the priority class gives: {value}")
         if spec.preemption_policy and spec.preemption_policy != policy:
-            raise _invalid(obj, "spec.preemptionPolicy", f"must be what the priority class gives: {policy}")
+            raise _invalid(obj.metadata, "spec.preemptionPolicy", f"must be what the priority class gives: {policy}")
         spec.priority_class_name, spec.priority, spec.preemption_policy = name, value, policy
 
-    async def _named(self, obj: Any, name: str) -> tuple[int, str]:
+    async def _named(self, metadata: Any, name: str) -> tuple[int, str]:
         try:
-            key = keys.key(PRIORITY_CLASSES, obj.metadata.tenant, "", name)
+            key = keys.key(PRIORITY_CLASSES, metadata.tenant, "", name)
             record = self._classes.peek(key) or await self._classes.get(key)
         except (storage.KeyNotFound, keys.InvalidKey):
             raise _invalid(
-                obj, "spec.priorityClassName", f'tenant "{obj.metadata.tenant}" has no PriorityClass "{name}"'
+                metadata, "spec.priorityClassName", f'tenant "{metadata.tenant}" has no PriorityClass "{name}"'
             ) from None
         found = PriorityClass.FromString(record.value)
         return found.value, found.preemption_policy or _PREEMPT
@@ -84,14 +87,16 @@ class PodPlacement(Admission):
 
     resources = frozenset({PODS.resource})
 
-    async def admit(self, kind: Kind, obj: Any) -> None:
+    def impose(self, kind: Kind, obj: Any, learnt: Hashable) -> None:
         spec = obj.spec
         if spec.node_name and not spec.resource_partition:
-            raise _invalid(obj, "spec.resourcePartition", "Required value: spec.nodeName is a node of which partition?")
+            raise _invalid(
+                obj.metadata, "spec.resourcePartition", "Required value: spec.nodeName is a node of which partition?"
+            )
         if spec.resource_partition and not spec.node_name:
-            raise _invalid(obj, "spec.nodeName", "Required value: spec.resourcePartition without a node")
+            raise _invalid(obj.metadata, "spec.nodeName", "Required value: spec.resourcePartition without a node")
 
 
-def _invalid(obj: Any, field: str, description: str) -> StatusError:
-    name = obj.metadata.name or obj.metadata.generate_name
+def _invalid(metadata: Any, field: str, description: str) -> StatusError:
+    name = metadata.name or metadata.generate_name
     return status.invalid([Violation(field, description)], subject=objects.subject(PODS, name))

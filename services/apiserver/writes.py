@@ -1,14 +1,13 @@
-"""Create, Update, UpdateStatus, Patch, Delete, DeleteCollection, and the batch methods of one kind."""
+"""Update, UpdateStatus, Patch, Delete, DeleteCollection, and the batch methods of one kind; its creates are a part."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from services.api import defaults, keys, wire
-from services.api.kinds import NODES, PODS, Kind
+from services.api import defaults, keys
+from services.api.kinds import NODES, Kind
 from services.api.pb.ursa.meta.v1.meta_pb2 import (
     BatchResponse,
     DeleteCollectionRequest,
@@ -16,39 +15,20 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import (
     DeleteRequest,
     PatchRequest,
 )
-from services.apiserver import deletion, limits, metrics, objects, patching, scope, tracing
+from services.apiserver import deletion, metrics, objects, patching, scope
 from services.apiserver.admission import Admission, hearing
 from services.apiserver.commit import Change, Transition, change, change_batch
-from services.apiserver.errors import translate
+from services.apiserver.creation import Creates, Makers, add_failure, served
 from services.apiserver.resource import Resource
-from services.base.clock import Clock
-from services.base.ids import IdMaker
-from services.base.rand import Rand
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError
 from services.storage import errors as storage
-from services.storage.interface import ListQuery, Record, Write
+from services.storage.interface import ListQuery, Record
+
+__all__ = ["Deleting", "Makers", "Updating", "Writes"]
 
 _DELETE_CHUNK = 500
-
-
-@dataclass(frozen=True)
-class Makers:
-    """Where time, chance and identity of new objects come from."""
-
-    clock: Clock
-    rand: Rand
-    new_uid: IdMaker
-
-    def now_s(self) -> int:
-        return int(self.clock.time())
-
-    def begin(self, metadata: Any) -> None:
-        """Give a new object that the server itself makes what every object has: UID, generation, time."""
-        metadata.uid = self.new_uid()
-        metadata.generation = 1
-        metadata.creation_timestamp.seconds = self.now_s()
 
 
 class Updating:
@@ -63,6 +43,12 @@ class Updating:
         old = self._kind.message.FromString(record.value)
         self.result = self._prepare(old, record.revision)
         return None if objects.finished(self.result) else objects.encode(self.result)
+
+    @property
+    def uid(self) -> str:
+        """Of the object."""
+        uid: str = self.result.metadata.uid
+        return uid
 
 
 class Deleting:
@@ -100,147 +86,19 @@ class Writes:
         self._kind = resource.kind
         self._gate = gate
         self._makers = makers
-        self._traced = traced and resource.kind is PODS
-        self._admit = hearing(admission, self._kind, "admit")
-        self._reserve = hearing(admission, self._kind, "reserve")
-        self._created = hearing(admission, self._kind, "created")
+        self._creates = Creates(resource, gate, admission, makers, traced=traced)
         self._admit_delete = hearing(admission, self._kind, "admit_delete")
         self._deleted = hearing(admission, self._kind, "deleted")
 
-    # Create
-
     async def create(self, request: bytes, context: Context) -> bytes:
-        wanted: Any = objects.parse_request(self._kind.create_request, request)
-        parent = tracing.parent_of(context) if self._kind is PODS else ""
-        if parent or self._traced:
-            with tracing.create_span(parent, wanted.object):
-                return _served(await self.create_object(wanted.object, dry_run=wanted.dry_run, traced=True))
-        return _served(await self.create_object(wanted.object, dry_run=wanted.dry_run))
+        return await self._creates.create(request, context)
 
-    async def create_object(self, obj: Any, *, dry_run: bool = False, traced: bool = False) -> Record:
+    async def create_object(self, obj: Any) -> Record:
         """Create ``obj``, which is completed in place. Raises ``StatusError`` and storage's errors."""
-        generated = await self._prepare(obj, dry_run)
-        attempts_left = limits.GENERATE_NAME_ATTEMPTS if generated else 1
-        while True:
-            write = await self._write_of(obj)
-            if dry_run:
-                return await self._tried(write)
-            attempts_left -= 1
-            try:
-                record = await self._commit(obj, write) if traced else await self._resource.store.write(write)
-            except storage.KeyExists:
-                if not attempts_left:
-                    raise
-                self._generate_name(obj)
-                continue
-            for created in self._created:
-                await created(self._kind, obj)
-            return _written(record)
+        return await self._creates.create_object(obj)
 
     async def batch_create(self, request: bytes, context: Context) -> bytes:
-        """Outcomes per item; all first attempts share one storage write."""
-        wanted: Any = objects.parse_request(self._kind.batch_request, request)
-        objs = list(wanted.objects)
-        metrics.BATCH_ITEMS.labels(self._kind.resource).inc(len(objs))
-        outcomes: list[Record | Exception | None] = [None] * len(objs)
-        attempts: dict[int, int] = {}
-        for index, obj in enumerate(objs):
-            if index % limits.ITEMS_PER_TURN == limits.ITEMS_PER_TURN - 1:
-                await asyncio.sleep(0)
-            try:
-                generated = await self._prepare_in_batch(obj)
-                attempts[index] = limits.GENERATE_NAME_ATTEMPTS if generated else 1
-            except (StatusError, storage.StorageError, keys.InvalidKey) as failure:
-                outcomes[index] = failure
-        while any(outcome is None for outcome in outcomes):
-            await self._create_round(objs, outcomes, attempts)
-        for obj, outcome in zip(objs, outcomes, strict=True):
-            if isinstance(outcome, Record):
-                for created in self._created:
-                    await created(self._kind, obj)
-        response = BatchResponse()
-        for obj, outcome in zip(objs, outcomes, strict=True):
-            if isinstance(outcome, Record):
-                response.outcomes.add(name=obj.metadata.name, uid=obj.metadata.uid, resource_version=outcome.revision)
-            else:
-                self._add_failure(response, obj.metadata.name, outcome)
-        return response.SerializeToString()
-
-    async def _prepare_in_batch(self, obj: Any) -> bool:
-        if not self._traced:
-            return await self._prepare(obj, dry_run=False)
-        with tracing.create_span("", obj):
-            return await self._prepare(obj, dry_run=False)
-
-    async def _create_round(
-        self, objs: list[Any], outcomes: list[Record | Exception | None], attempts: dict[int, int]
-    ) -> None:
-        chosen: dict[str, int] = {}
-        writes: list[Write] = []
-        for index, obj in enumerate(objs):
-            if outcomes[index] is not None:
-                continue
-            try:
-                write = await self._write_of(obj)
-            except (StatusError, storage.StorageError, keys.InvalidKey) as failure:
-                outcomes[index] = failure
-                continue
-            # A key that occurs twice waits for the next round, and finds it taken.
-            if write.key not in chosen:
-                chosen[write.key] = index
-                writes.append(write)
-        if not writes:
-            return
-        with tracing.commit_spans([objs[index] for index in chosen.values()] if self._traced else ()):
-            results = await self._resource.store.write_batch(writes)
-        for write, result in zip(writes, results, strict=True):
-            index = chosen[write.key]
-            attempts[index] -= 1
-            if isinstance(result, storage.KeyExists) and attempts[index]:
-                self._generate_name(objs[index])
-            else:
-                outcomes[index] = result if isinstance(result, Exception) else _written(result)
-
-    async def _prepare(self, obj: Any, dry_run: bool) -> bool:
-        """Everything before the write: server-owned fields, admission, defaults, validation. Was the name generated?"""
-        kind = self._kind
-        objects.check_type(kind, obj)
-        metadata = obj.metadata
-        scope.place(kind, metadata)
-        if kind.tenant_scoped:
-            await self._gate.require(metadata.tenant)
-        objects.begin(kind, obj, uid=self._makers.new_uid(), now_s=self._makers.now_s())
-        generated = not metadata.name and bool(metadata.generate_name)
-        if generated:
-            self._generate_name(obj)
-        for admit in self._admit:
-            await admit(kind, obj)
-        defaults.apply(kind, obj)
-        objects.check_new(kind, obj)
-        if not dry_run:
-            for reserve in self._reserve:
-                await reserve(kind, obj)
-        return generated
-
-    def _generate_name(self, obj: Any) -> None:
-        suffix = self._makers.rand.name_suffix(limits.GENERATED_SUFFIX_CHARACTERS)
-        obj.metadata.name = objects.generated_name(obj.metadata.generate_name, suffix)
-
-    async def _write_of(self, obj: Any) -> Write:
-        value = objects.encode(obj)
-        lease_id = await self._resource.lease_id() if self._resource.lease is not None else 0
-        return Write(keys.key_of(self._kind, obj), value, 0, self._resource.lane, lease_id)
-
-    async def _commit(self, obj: Any, write: Write) -> Record | None:
-        with tracing.commit_spans((obj,)):
-            return await self._resource.store.write(write)
-
-    async def _tried(self, write: Write) -> Record:
-        try:
-            await self._resource.store.get(write.key)
-        except storage.KeyNotFound:
-            return Record(write.key, write.value or b"", 0)
-        raise storage.KeyExists(write.key)
+        return await self._creates.batch_create(request, context)
 
     # Update
 
@@ -284,7 +142,7 @@ class Writes:
         outcome = await change(resource or self._resource, key, transition, dry_run=dry_run)
         if outcome.removed and outcome.written:
             await self._after_removal(transition.result)
-        return _served(outcome.record)
+        return served(outcome.record)
 
     async def _after_removal(self, obj: Any) -> None:
         for deleted in self._deleted:
@@ -313,19 +171,12 @@ class Writes:
         response = BatchResponse()
         for name, item, outcome in zip(names, items, outcomes, strict=True):
             if isinstance(outcome, Exception) or isinstance(item, Exception):
-                self._add_failure(response, name, outcome if isinstance(outcome, Exception) else None)
+                add_failure(self._kind, response, name, outcome if isinstance(outcome, Exception) else None)
                 continue
-            result = item[1].result
-            response.outcomes.add(name=name, uid=result.metadata.uid, resource_version=outcome.record.revision)
+            response.outcomes.add(name=name, uid=item[1].uid, resource_version=outcome.record.revision)
             if outcome.removed and outcome.written:
-                await self._after_removal(result)
+                await self._after_removal(item[1].result)
         return response.SerializeToString()
-
-    def _add_failure(self, response: Any, name: str, failure: Exception | None) -> None:
-        error = translate(self._kind, failure) if failure is not None else None
-        if error is None:
-            raise failure or AssertionError("an item without an outcome")
-        response.outcomes.add(status=error.to_status(), name=name)
 
     # Patch
 
@@ -359,7 +210,7 @@ class Writes:
         if self._kind.tenant_scoped:
             await self._gate.require(wanted.tenant)
         options = deletion.check_request(wanted)
-        return _served(await self.delete_object(key, options, dry_run=wanted.dry_run))
+        return served(await self.delete_object(key, options, dry_run=wanted.dry_run))
 
     async def delete_object(self, key: str, options: deletion.DeleteOptions, *, dry_run: bool = False) -> Record:
         """Delete one object. Raises ``StatusError`` and storage's errors."""
@@ -430,12 +281,3 @@ class Writes:
     async def change_object(self, key: str, transition: Transition) -> Change:
         """A change by the server itself, past the rules for clients. Raises ``StatusError`` and storage's errors."""
         return await change(self._resource, key, transition)
-
-
-def _served(record: Record) -> bytes:
-    return wire.with_resource_version(record.value, record.revision) if record.revision else record.value
-
-
-def _written(record: Record | None) -> Record:
-    assert record is not None, "a put returns what it wrote"
-    return record

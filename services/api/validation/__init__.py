@@ -11,9 +11,17 @@ from typing import Any
 from services.api.kinds import Kind
 from services.api.validation import budgets, metadata, others, pods, services
 from services.api.validation.bindings import validate_binding
+from services.api.validation.metadata import metadata_faults
 from services.api.validation.violations import FieldViolation
 
-__all__ = ["FieldViolation", "validate_binding", "validate_create", "validate_update"]
+__all__ = [
+    "FieldViolation",
+    "content_faults",
+    "metadata_faults",
+    "validate_binding",
+    "validate_create",
+    "validate_update",
+]
 
 _Create = Callable[[Any], list[FieldViolation]]
 _Update = Callable[[Any, Any], list[FieldViolation]]
@@ -43,8 +51,13 @@ _UPDATE: dict[str, _Update] = {
 
 def validate_create(kind: Kind, message: Any) -> list[FieldViolation]:
     """What is wrong with a new object; empty: nothing. Server-owned fields are not looked at, except the RV."""
-    found = metadata.metadata_faults(kind, message.metadata) + metadata.create_faults(message.metadata)
-    return found + _CREATE[kind.name](message)
+    found = metadata_faults(kind, message.metadata) + metadata.create_faults(message.metadata)
+    return found + content_faults(kind, message)
+
+
+def content_faults(kind: Kind, message: Any) -> list[FieldViolation]:
+    """``validate_create`` without the rules of metadata."""
+    return _CREATE[kind.name](message)
 
 
 def validate_update(kind: Kind, new: Any, old: Any) -> list[FieldViolation]:
@@ -54,6 +67,6 @@ def validate_update(kind: Kind, new: Any, old: Any) -> list[FieldViolation]:
     """
     found = metadata.update_faults(new.metadata, old.metadata)
     if new.metadata != old.metadata:
-        found += metadata.metadata_faults(kind, new.metadata)
+        found += metadata_faults(kind, new.metadata)
     of_kind = _UPDATE.get(kind.name)
     return found + (of_kind(new, old) if of_kind is not None else _CREATE[kind.name](new))

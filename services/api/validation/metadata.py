@@ -21,6 +21,8 @@ from services.api.validation.violations import (
 )
 
 ANNOTATIONS_BYTES_MAX = 256 * 1024
+REMEMBERED_MAX = 4096
+LABELS_REMEMBERED_MAX = 32
 _LABEL_NAMED = frozenset(("Namespace", "Tenant", "TenantPlacement", "TenantPartition", "ResourcePartition"))
 
 
@@ -28,8 +30,10 @@ def metadata_faults(kind: Kind, metadata: ObjectMeta) -> Violations:
     """Paths start at the object's root."""
     found = _name(kind, metadata) + _place(kind, metadata)
     found += labels_faults("labels", metadata.labels)
-    found += _annotations(metadata.annotations)
-    found += _owners(metadata)
+    if metadata.annotations:
+        found += _annotations(metadata.annotations)
+    if metadata.owner_references:
+        found += _owners(metadata)
     for index, finalizer in enumerate(metadata.finalizers):
         found += faults(f"finalizers[{index}]", finalizer, names.qualified_name(finalizer))
     if metadata.generation < 0:
@@ -49,6 +53,8 @@ def name_rule(kind: Kind) -> Callable[[str], list[str]]:
 
 def _name(kind: Kind, metadata: ObjectMeta) -> Violations:
     rule = name_rule(kind)
+    if metadata.name and not metadata.generate_name and not rule(metadata.name):
+        return []
     found: Violations = []
     if metadata.generate_name:
         # What is appended ends it with an alphanumeric character, so a hyphen at the end is fine.
@@ -63,10 +69,27 @@ def _name(kind: Kind, metadata: ObjectMeta) -> Violations:
 
 
 def _place(kind: Kind, metadata: ObjectMeta) -> Violations:
-    return [
+    place = kind, metadata.tenant, metadata.namespace
+    if place in _valid_places:
+        return []
+    found = [
         *_segment("tenant", metadata.tenant, kind.scope is not Scope.CLUSTER, kind),
         *_segment("namespace", metadata.namespace, kind.scope is Scope.NAMESPACED, kind),
     ]
+    if not found:
+        _remember(_valid_places, place)
+    return found
+
+
+# Few places and few sets of labels make up nearly all objects. Only what is valid is kept, which is short.
+_valid_places: set[Any] = set()
+_valid_labels: set[Any] = set()
+
+
+def _remember(valid: set[Any], value: Any) -> None:
+    if len(valid) >= REMEMBERED_MAX:
+        valid.clear()
+    valid.add(value)
 
 
 def _segment(field: str, value: str, wanted: bool, kind: Kind) -> Violations:
@@ -76,10 +99,17 @@ def _segment(field: str, value: str, wanted: bool, kind: Kind) -> Violations:
 
 
 def labels_faults(field: str, labels: Mapping[str, str]) -> Violations:
+    if not labels:
+        return []
+    items = tuple(labels.items()) if len(labels) <= LABELS_REMEMBERED_MAX else ()
+    if items in _valid_labels:
+        return []
     found: Violations = []
     for key, value in labels.items():
         found += faults(f"{field}[{key}]", key, names.qualified_name(key))
         found += faults(f"{field}[{key}]", value, names.label_value(value))
+    if items and not found:
+        _remember(_valid_labels, items)
     return found
 
 
