@@ -15,7 +15,7 @@ from services.api import validation, wire
 from services.api.kinds import PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Binding
 from services.api.pb.ursa.core.v1.pod_service_pb2 import BatchBindRequest, BindPodRequest
-from services.apiserver import objects, scope
+from services.apiserver import limits, objects, scope
 from services.apiserver.commit import change
 from services.apiserver.resource import Resource
 from services.apiserver.writes import Makers, Updating, Writes
@@ -24,6 +24,8 @@ from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import StatusError, Violation
 from services.storage.errors import StorageError
+from services.storage.interface import Record
+from services.tenant_partition.splicing import mark_scheduled, spliced
 
 
 class Cause(enum.StrEnum):
@@ -77,13 +79,7 @@ def bound(binding: Binding, old: Any, revision: int, now_s: int) -> Any:
     new.spec.capacity_claimed = binding.capacity_claimed
     for key, value in binding.metadata.annotations.items():
         new.metadata.annotations[key] = value
-    condition = next((found for found in new.status.conditions if found.type == "PodScheduled"), None)
-    if condition is None:
-        condition = new.status.conditions.add(type="PodScheduled")
-    condition.status = "True"
-    condition.reason = condition.message = ""
-    condition.last_transition_time.seconds = now_s
-    condition.last_transition_time.nanos = 0
+    mark_scheduled(new.status, now_s)
     return new
 
 
@@ -94,6 +90,28 @@ def _refusal(cause: Cause, message: str, pod: Any, revision: int) -> StatusError
         metadata["nodeName"], metadata["resourcePartition"] = pod.spec.node_name, pod.spec.resource_partition
     reason = Cause.EPOCH.value if cause is Cause.EPOCH else refusal.reason
     return StatusError(refusal.code, reason, refusal.message, metadata=metadata)
+
+
+class Bind(Updating):
+    """The transition of a bind: a splice where that will do."""
+
+    def __init__(self, binding: Binding, now_s: int) -> None:
+        super().__init__(PODS, lambda old, revision: bound(binding, old, revision, now_s))
+        self._binding = binding
+        self._now_s = now_s
+        self._uid = ""
+
+    def __call__(self, record: Record) -> bytes | None:
+        found = spliced(self._binding, record.value, self._now_s)
+        if found is None or len(found[0]) > limits.OBJECT_BYTES_MAX:
+            self._uid = ""
+            return super().__call__(record)
+        self._uid = found[1]
+        return found[0]
+
+    @property
+    def uid(self) -> str:
+        return self._uid or super().uid
 
 
 class Binder:
@@ -107,26 +125,32 @@ class Binder:
 
     async def bind(self, request: bytes, context: Context) -> bytes:
         wanted = objects.parse_request(BindPodRequest, request)
-        key, transition = await self._prepare(wanted.object)
+        key, transition = await self._prepare(wanted.object, set())
         outcome = await change(self._pods, key, transition)
         return wire.with_resource_version(outcome.record.value, outcome.record.revision)
 
     async def batch_bind(self, request: bytes, context: Context) -> bytes:
         wanted = objects.parse_request(BatchBindRequest, request)
         items: list[tuple[str, Updating] | Exception] = []
+        required: set[str] = set()
         for binding in wanted.objects:
             try:
-                items.append(await self._prepare(binding))
+                items.append(await self._prepare(binding, required))
             except (StatusError, StorageError) as failure:
                 items.append(failure)
         names = [binding.metadata.name for binding in wanted.objects]
         return await self._writes.answer_batch(names, items, resource=self._pods)
 
-    async def _prepare(self, binding: Binding) -> tuple[str, Updating]:
-        key = scope.target_of_object(PODS, binding.metadata)
-        await self._gate.require(binding.metadata.tenant)
-        violations = [Violation(found.field, found.message) for found in validation.validate_binding(binding)]
-        if violations:
-            raise status.invalid(violations, subject=f'the binding of pods "{binding.metadata.name}"')
-        now_s = self._makers.now_s()
-        return key, Updating(PODS, lambda old, revision: bound(binding, old, revision, now_s))
+    async def _prepare(self, binding: Binding, required: set[str]) -> tuple[str, Updating]:
+        """``required``: the tenants of this request that are known to be served here."""
+        metadata = binding.metadata
+        key = scope.target_of_object(PODS, metadata)
+        tenant = metadata.tenant
+        if tenant not in required:
+            await self._gate.require(tenant)
+            required.add(tenant)
+        faults = validation.validate_binding(binding)
+        if faults:
+            violations = [Violation(found.field, found.message) for found in faults]
+            raise status.invalid(violations, subject=f'the binding of pods "{metadata.name}"')
+        return key, Bind(binding, self._makers.now_s())
