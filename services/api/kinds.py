@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from services.api.excerpts import excerpt
 from services.api.pb.ursa.coordination.v1 import lease_pb2, lease_service_pb2
 from services.api.pb.ursa.core.v1 import (
     event_pb2,
@@ -63,21 +64,23 @@ class UnknownKind(LookupError):
 
 
 class LazyAttributes:
-    """``Attributes`` of a parsed message, each read when it is asked for: most questions are about one of them."""
+    """``Attributes`` of stored bytes, each read when it is asked for: most questions are about one of them."""
 
-    __slots__ = ("_message", "_readers")
+    __slots__ = ("_kind", "_value")
 
-    def __init__(self, message: Any, readers: Mapping[str, Callable[[Any], str]]) -> None:
-        self._message = message
-        self._readers = readers
+    def __init__(self, kind: Kind, value: bytes) -> None:
+        self._kind = kind
+        self._value = value
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return dict(self._message.metadata.labels)
+        message: Any = self._kind.message.FromString(self._value)
+        return dict(message.metadata.labels)
 
     @property
-    def fields(self) -> Mapping[str, str]:
-        return LazyFields(self._message, self._readers)
+    def fields(self) -> LazyFields:
+        kind = self._kind
+        return LazyFields(kind.fields_message.FromString(self._value), kind.fields)
 
 
 class LazyFields(Mapping[str, str]):
@@ -91,6 +94,10 @@ class LazyFields(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._readers[name](self._message)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        read = self._readers.get(name)
+        return read(self._message) if read is not None else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._readers)
@@ -106,7 +113,8 @@ class Kind:
     ``partitions``: who serves it, of {"tenant", "resource"}. ``fields``: the selectable fields, each with its reader of
     a parsed message. ``index``: the selectable field that stores index by. ``cached``: behind a watch cache by default.
     ``lane_system``: its writes go before everything else. ``read_only``: there are no generic writes (the requests of
-    those are ``Empty``); a partition writes it by methods of its own.
+    those are ``Empty``); a partition writes it by methods of its own. ``fields_message``: what the readers
+    of ``fields`` take, with no more than they need if possible.
     """
 
     name: str
@@ -131,12 +139,13 @@ class Kind:
     cached: bool = True
     lane_system: bool = False
     read_only: bool = False
+    fields_message: type[Any] = field(default=Empty, repr=False)
     _field_names: tuple[str, ...] = field(default=(), repr=False)
     _field_values: Callable[[Any], tuple[str, ...]] = field(default=lambda _: (), repr=False)
 
     def attributes(self, value: bytes) -> LazyAttributes:
         """What selectors see of stored bytes; a field that occurs twice is merged as protobuf does."""
-        return LazyAttributes(self.message.FromString(value), self.fields)
+        return LazyAttributes(self, value)
 
     def attributes_of(self, message: Any) -> Attributes:
         """What selectors see of a parsed message."""
@@ -228,6 +237,7 @@ def _kind(
         cached=cached,
         lane_system=lane_system,
         read_only=read_only,
+        fields_message=message if computed else excerpt(message, strings.values()),
         _field_names=tuple(readers),
         _field_values=_values(readers, strings),
     )

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from services.api import keys, kinds, wire
-from services.api.kinds import EVENTS, Kind
+from services.api.excerpts import excerpt
+from services.api.kinds import EVENTS, PODS, Kind
 from services.api.ownership import FOREGROUND, OwnerState, Policy, Reference, Seen, Thing
 from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.api.selectors import EVERYTHING
@@ -51,12 +52,15 @@ class PartitionOwnership:
                 for _, watcher in watchers:
                     watcher.set_wake(awake.set)
 
+                # Keys of which something was told that may need to be taken back.
+                told: set[str] = set()
+
                 async def following() -> Sequence[Seen]:
                     while True:
                         awake.clear()
                         found: list[Seen] = []
                         for kind, watcher in watchers:
-                            await _drain(kind, watcher, found)
+                            await _drain(kind, watcher, found, told)
                         if found:
                             return found
                         await awake.wait()
@@ -168,10 +172,28 @@ class PartitionOwnership:
                 pass
 
 
-async def _drain(kind: Kind, watcher: Watcher, found: list[Seen]) -> None:
+async def _drain(kind: Kind, watcher: Watcher, found: list[Seen], told: set[str]) -> None:
     while (batch := watcher.take(limits.BULK_BYTES_TARGET)) is not None:
-        found += [Seen(thing_of(kind, event.record), event.type is EventType.DELETED) for event in batch.events]
+        for event in batch.events:
+            record = event.record
+            gone = event.type is EventType.DELETED
+            # Most things own nothing, are owned by nothing and wait for nothing: that much the bytes tell at a glance.
+            if not gone and record.key not in told and _is_plain(record.value):
+                continue
+            thing = thing_of(kind, record)
+            (told.add if thing.owners and not gone else told.discard)(record.key)
+            found.append(Seen(thing, gone))
         await asyncio.sleep(0)
+
+
+_Glance = excerpt(
+    PODS.message, ("metadata.owner_references", "metadata.finalizers", "metadata.deletion_timestamp")
+)  # metadata is the same in every kind
+
+
+def _is_plain(value: bytes) -> bool:
+    metadata = _Glance.FromString(value).metadata
+    return not (metadata.owner_references or metadata.finalizers or metadata.HasField("deletion_timestamp"))
 
 
 def thing_of(kind: Kind, record: Record) -> Thing:

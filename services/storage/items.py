@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from services.api import wire
 from services.storage.interface import AttributesOf, EventType, Record
 
-_FIELDS_KEPT = 1_024
+_FIELDS_KEPT = 8_192
 _LABELS_KEPT = 16_384
 _WIRES_KEPT = 8_192
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.api import kinds
+from services.api.excerpts import excerpt
 from services.api.kinds import KINDS, Kind, Scope, UnknownKind, find, kind_of
 from services.api.pb.ursa.core.v1.event_pb2 import Event
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from tests.unit.api import arbitrary
 
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 
@@ -137,3 +141,26 @@ def test_fields_that_are_not_strings_in_the_message() -> None:
     event.involved_object.resource_version = 7
     assert kinds.NODES.attributes_of(node).fields["spec.unschedulable"] == "true"
     assert kinds.EVENTS.attributes_of(event).fields["involvedObject.resourceVersion"] == "7"
+
+
+@given(st.data())
+def test_fields_of_stored_bytes_are_those_of_the_message(data: st.DataObject) -> None:
+    kind = data.draw(arbitrary.kinds)
+    message = data.draw(arbitrary.messages(kind))
+    value = message.SerializeToString()
+    # Occurrences of a field are merged.
+    doubled = value + data.draw(arbitrary.messages(kind)).SerializeToString()
+    assert dict(kind.attributes(doubled).fields) == kind.attributes_of(kind.message.FromString(doubled)).fields
+    assert kind.attributes(value).labels == dict(message.metadata.labels)
+
+
+@given(st.data())
+def test_an_excerpt_tells_what_is_there(data: st.DataObject) -> None:
+    message = data.draw(arbitrary.messages(kinds.PODS))
+    paths = ("metadata.owner_references", "metadata.finalizers", "metadata.deletion_timestamp", "metadata.generation")
+    found = excerpt(kinds.PODS.message, paths).FromString(message.SerializeToString()).metadata
+    metadata = message.metadata
+    assert list(found.finalizers) == list(metadata.finalizers)
+    assert found.HasField("deletion_timestamp") == metadata.HasField("deletion_timestamp")
+    assert found.generation == metadata.generation
+    assert list(found.owner_references) == [owner.SerializeToString() for owner in metadata.owner_references]
