@@ -219,7 +219,8 @@ class ClaimDesks:
         """What was stored is known before the cache shows it."""
         made, desk = move.plan, move.desk
         before = desk.stored
-        revision = next((record.revision for record in records if record is not None), before.revision)
+        first = records[0] or next((record for record in records if record is not None), None)
+        revision = first.revision if first is not None else before.revision
         if made.writes[0].key == before.key:
             desk.stored = before.written(made.after, records[0])
         for uid, known in made.changed.items():

@@ -8,6 +8,7 @@ from its pieces. ``tests/unit/resource_partition/test_claim_wire.py`` compares e
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -161,15 +162,21 @@ def total(partition: str, amounts: Amounts) -> bytes:
     parts = [b"\x0a", varint(len(name)), name]
     for resource, number in sorted(amounts.items()):
         if resource != PODS:
-            key = resource.encode()
+            key = _map_key(resource)
             amount = varint(number)
-            size = varint(len(key))
-            parts += (b"\x12", varint(len(key) + len(size) + len(amount) + 2), b"\x0a", size, key, b"\x10", amount)
+            parts += (b"\x12", varint(len(key) + len(amount)), key, amount)
     pods = amounts.get(PODS, 0)
     if pods:
         parts += (b"\x18", varint(pods))
     body = b"".join(parts)
     return b"".join((b"\x22", varint(len(body)), body))
+
+
+@functools.lru_cache(maxsize=1024)
+def _map_key(resource: str) -> bytes:
+    """The key of an entry, and the tag of its value."""
+    key = resource.encode()
+    return b"".join((b"\x0a", varint(len(key)), key, b"\x10"))
 
 
 def granted(pod_uid: str, state: int, node_name: str, bind_epoch: int) -> bytes:
