@@ -8,7 +8,7 @@ is raised, the claim released on that fact, and the pod planned anew (``Carrier.
 from __future__ import annotations
 
 from services.scheduler.attempt import Attempt
-from services.scheduler.core import NodeTable, Profile, Profiles, plan
+from services.scheduler.core import NodeId, NodeTable, PodInfo, Profile, Profiles, plan
 from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.plan import ViewCache
 from services.scheduler.promises import Promises
@@ -33,6 +33,8 @@ class Alternatives:
         self._views = views
         self._news = False
         self._not_before = 0.0
+        # Where pods were promised room that was given back.
+        self._former: dict[str, NodeId] = {}
 
     def happened(self) -> None:
         self._news = True
@@ -46,7 +48,21 @@ class Alternatives:
             found += self._with_room_elsewhere([a for a in parked if self._table.is_candidate(a.node)], now)
         for attempt in found:
             self._promises.unpark(attempt)
+            self._former[attempt.pod.uid] = attempt.node
         return found
+
+    def has_victims(self, pod: PodInfo) -> bool:
+        """Pods end for ``pod`` on the node that it was promised once: no others go for it until they have ended, should
+        it have lost the race for the room elsewhere (plugins/defaultpreemption, PodEligibleToPreemptOthers)."""
+        node = self._former.get(pod.uid)
+        if node is None or not self._table.is_candidate(node):
+            return False
+        placed = self._table.placed(node).values()
+        return any(other.kind.ending and other.priority < pod.priority for other in placed)
+
+    def forget(self, uid: str) -> None:
+        """The pod has a node, or is gone."""
+        self._former.pop(uid, None)
 
     def _with_room_elsewhere(self, parked: list[Attempt], now: float) -> list[Attempt]:
         self._not_before = now + PAUSE_S

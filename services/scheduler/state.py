@@ -208,7 +208,7 @@ class SchedulerState:
         return preempt(
             snapshot,
             usage,
-            (refused.pod for refused in decided.unschedulable),
+            (refused.pod for refused in decided.unschedulable if not self.alternatives.has_victims(refused.pod)),
             self.table,
             self._profile,
             Budgets(tuple(self._budgets.values())),
@@ -386,6 +386,7 @@ class SchedulerState:
             self.promises.unpark(attempt)
             self._dropped.append(attempt)
         self._epochs.pop(uid, None)
+        self.alternatives.forget(uid)
         self.queue.discard(uid)
 
     def _released(self, uid: str) -> None:
