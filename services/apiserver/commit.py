@@ -60,7 +60,8 @@ async def change(resource: Resource, key: str, transition: Transition, *, dry_ru
         if dry_run:
             return _tried(record, value)
         try:
-            written = await store.write(await _write(resource, record, value))
+            lease_id = await resource.lease_id() if value is not None else 0
+            written = await store.write(_write(resource, record, value, lease_id))
         except storage.PreconditionFailed as failure:
             record, live = _current(failure, key), True
             continue
@@ -130,7 +131,8 @@ def _attempt(resource: Resource, item: _Item) -> bool:
 async def _write_chosen(resource: Resource, chosen: Sequence[_Item]) -> None:
     if not chosen:
         return
-    writes = [await _write(resource, item.record, item.value) for item in chosen if item.record is not None]
+    lease_id = await resource.lease_id() if any(item.value is not None for item in chosen) else 0
+    writes = [_write(resource, item.record, item.value, lease_id) for item in chosen if item.record is not None]
     for item, result in zip(chosen, await resource.store.write_batch(writes), strict=True):
         if isinstance(result, storage.PreconditionFailed):
             item.record, item.live = result.record, True
@@ -169,11 +171,11 @@ def _never(record: Record) -> bytes | None:
     raise AssertionError("an item that failed has no transition")
 
 
-async def _write(resource: Resource, record: Record, value: bytes | None) -> Write:
+def _write(resource: Resource, record: Record, value: bytes | None, lease_id: int) -> Write:
+    if value is None:
+        return Write(record.key, value, record.revision, resource.lane)
     # A put without the lease would take the key out of it, and the object would never expire.
-    lease_id = await resource.lease_id() if value is not None else 0
-    lane = resource.update_lane(record.key) if value is not None else resource.lane
-    return Write(record.key, value, record.revision, lane, lease_id)
+    return Write(record.key, value, record.revision, resource.update_lane(record.key), lease_id)
 
 
 def _current(failure: storage.PreconditionFailed, key: str) -> Record:

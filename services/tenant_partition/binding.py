@@ -96,10 +96,13 @@ class Bind(Updating):
     """The transition of a bind: a splice where that will do."""
 
     def __init__(self, binding: Binding, now_s: int) -> None:
-        super().__init__(PODS, lambda old, revision: bound(binding, old, revision, now_s))
+        super().__init__(PODS, self._bound)
         self._binding = binding
         self._now_s = now_s
         self._uid = ""
+
+    def _bound(self, old: Any, revision: int) -> Any:
+        return bound(self._binding, old, revision, self._now_s)
 
     def __call__(self, record: Record) -> bytes | None:
         found = spliced(self._binding, record.value, self._now_s)
@@ -125,7 +128,7 @@ class Binder:
 
     async def bind(self, request: bytes, context: Context) -> bytes:
         wanted = objects.parse_request(BindPodRequest, request)
-        key, transition = await self._prepare(wanted.object, set())
+        key, transition = await self._prepare(wanted.object, self._makers.now_s(), set())
         outcome = await change(self._pods, key, transition)
         return wire.with_resource_version(outcome.record.value, outcome.record.revision)
 
@@ -133,15 +136,16 @@ class Binder:
         wanted = objects.parse_request(BatchBindRequest, request)
         items: list[tuple[str, Updating] | Exception] = []
         required: set[str] = set()
+        now_s = self._makers.now_s()
         for binding in wanted.objects:
             try:
-                items.append(await self._prepare(binding, required))
+                items.append(await self._prepare(binding, now_s, required))
             except (StatusError, StorageError) as failure:
                 items.append(failure)
         names = [binding.metadata.name for binding in wanted.objects]
         return await self._writes.answer_batch(names, items, resource=self._pods)
 
-    async def _prepare(self, binding: Binding, required: set[str]) -> tuple[str, Updating]:
+    async def _prepare(self, binding: Binding, now_s: int, required: set[str]) -> tuple[str, Updating]:
         """``required``: the tenants of this request that are known to be served here."""
         metadata = binding.metadata
         key = scope.target_of_object(PODS, metadata)
@@ -153,4 +157,4 @@ class Binder:
         if faults:
             violations = [Violation(found.field, found.message) for found in faults]
             raise status.invalid(violations, subject=f'the binding of pods "{metadata.name}"')
-        return key, Bind(binding, self._makers.now_s())
+        return key, Bind(binding, now_s)
