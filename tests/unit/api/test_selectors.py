@@ -89,7 +89,7 @@ def test_what_is_no_label_selector_is_refused_by_field(text: str, says: str) -> 
     assert caught.value.field == "label_selector"
 
 
-KEYS = st.from_regex(r"\A([a-z][a-z0-9.]{0,8}[a-z]/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?\Z")
+KEYS = st.from_regex(r"\A([a-z][a-z0-9]{0,4}(\.[a-z0-9]{1,4}){0,2}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?\Z")
 VALUES = st.from_regex(r"\A([A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?)?\Z")
 LABELS = st.dictionaries(KEYS, VALUES, max_size=5)
 
