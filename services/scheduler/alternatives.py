@@ -7,10 +7,13 @@ is raised, the claim released on that fact, and the pod planned anew (``Carrier.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from services.scheduler.attempt import Attempt
 from services.scheduler.core import NodeId, NodeTable, PodInfo, Profile, Profiles, plan
 from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.plan import ViewCache
+from services.scheduler.core.preemption import Preemption
 from services.scheduler.promises import Promises
 
 # Most victims are gone in less: their preemptors are better off where they are.
@@ -51,14 +54,23 @@ class Alternatives:
             self._former[attempt.pod.uid] = attempt.node
         return found
 
-    def has_victims(self, pod: PodInfo) -> bool:
-        """Pods end for ``pod`` on the node that it was promised once: no others go for it until they have ended, should
-        it have lost the race for the room elsewhere (plugins/defaultpreemption, PodEligibleToPreemptOthers)."""
-        node = self._former.get(pod.uid)
-        if node is None or not self._table.is_candidate(node):
-            return False
-        placed = self._table.placed(node).values()
-        return any(other.kind.ending and other.priority < pod.priority for other in placed)
+    def again(self, pods: Iterable[PodInfo]) -> dict[str, Preemption]:
+        """Those of ``pods`` (by UID) that lost the race for the room elsewhere while their first victims still end:
+        they are to have that promise again, and nobody else goes for them (not "eligible to preempt others")."""
+        found = {}
+        for pod in pods if self._former else ():
+            node = self._former.get(pod.uid)
+            if node is None or not self._table.is_candidate(node):
+                continue
+            victims = [p for p in self._table.placed(node).values() if p.kind.ending and p.priority < pod.priority]
+            if victims:
+                found[pod.uid] = Preemption(pod, node, "", tuple(victims), 0)
+        return found
+
+    def lost(self, attempt: Attempt) -> None:
+        """Refused: if it was the old promise, it cannot be had any more."""
+        if self._former.get(attempt.pod.uid) == attempt.node:
+            self.forget(attempt.pod.uid)
 
     def forget(self, uid: str) -> None:
         """The pod has a node, or is gone."""

@@ -27,3 +27,8 @@ class Attempt:
     replaces: tuple[str, ...] = ()
     parked: bool = False
     asked_at: float = 0.0
+
+    @property
+    def profile(self) -> str:
+        """The name of the profile that places the pod."""
+        return self.pod.kind.pod.spec.scheduler_name

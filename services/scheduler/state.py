@@ -79,8 +79,7 @@ class SchedulerState:
         gated: list[SeenPod] = []
         for change in changes:
             if change.new is None:
-                assert change.old is not None
-                self._gone(change.old.uid)
+                self._gone(change.key)
             elif change.new.node is not None or change.new.over:
                 self._placed(change.new)
             elif change.new.ours:
@@ -151,7 +150,7 @@ class SchedulerState:
 
     @property
     def waiting(self) -> Collection[str]:
-        """UIDs of this scheduler's pods that the watch shows unbound."""
+        """UIDs of unbound pods."""
         return self._waiting.keys()
 
     def known(self, uid: str) -> PodInfo | None:
@@ -205,16 +204,19 @@ class SchedulerState:
             row = self.table.row(placement.node)
             assert row is not None
             usage.add(placement.pod.kind, (row,))
-        return preempt(
+        again = self.alternatives.again(refused.pod for refused in decided.unschedulable)
+        result = preempt(
             snapshot,
             usage,
-            (refused.pod for refused in decided.unschedulable if not self.alternatives.has_victims(refused.pod)),
+            (refused.pod for refused in decided.unschedulable if refused.pod.uid not in again),
             self.table,
             self._profile,
             Budgets(tuple(self._budgets.values())),
             pledges=[Pledge(a.pod, a.node, tuple(self.promises.victims(a))) for a in self._preempting.values()],
             exempt=self._attempts,
         )
+        result.chosen.extend(again.values())
+        return result
 
     def _refuse(self, unschedulable: Sequence[Unschedulable], preempted: Preemptions, now: float) -> list[Refusal]:
         chosen = {done.pod.uid for done in preempted.chosen}
@@ -281,13 +283,12 @@ class SchedulerState:
             self.queue.discard(attempt.pod.uid)
 
     def promised(self, attempt: Attempt, now: float) -> list[Victim]:
-        """It waits until the pods that it replaces have ended; returns those that are still there."""
+        """It waits until those that it replaces have ended; returns who is still there."""
         if not self.is_current(attempt):
             return []
         self.promises.park(attempt, now)
         victims = (self.table.pod(uid) for uid in self.promises.victims(attempt))
-        by = attempt.pod.kind.pod.spec.scheduler_name
-        return [Victim(pod, attempt.node, by) for pod in victims if pod is not None]
+        return [Victim(pod, attempt.node, attempt.profile) for pod in victims if pod is not None]
 
     def take_dropped(self) -> list[Attempt]:
         """Attempts that held a promise when the watch showed their pod gone, bound or changed hands. Each once."""
@@ -302,6 +303,7 @@ class SchedulerState:
     def lost(self, attempt: Attempt, now: float) -> None:
         """The node is not what the plan took it for: forget the attempt, and plan again as soon as there is news."""
         uid = attempt.pod.uid
+        self.alternatives.lost(attempt)
         if not self._forget(attempt, now):
             return
         self.queue.back_off(uid, now)

@@ -91,28 +91,29 @@ async def test_of_several_promised_pods_as_many_go_as_there_is_room_for() -> Non
         await settled(world, scheduler)
 
 
-async def test_a_pod_that_loses_the_race_for_other_room_has_nobody_else_evicted_while_its_victims_end() -> None:
+async def test_a_pod_that_loses_the_race_for_other_room_is_promised_its_victims_room_again_and_no_more() -> None:
     world = SchedulerWorld(("rp-1",))
-    world.add_nodes("rp-1", 2, cpu="2")
+    world.add_nodes("rp-1", 1, cpu="2")
     partition = world.resource["rp-1"]
     async with world.running() as scheduler:
-        world.add_pods(*(f"low-{n}" for n in range(4)), cpu="1")
-        await world.until_bound(4)
-        world.add_pods("high", cpu="2", priority=10)
-        await until(world.clock, lambda: len(ending(world)) == 2)
+        await promised(world)
         before = set(ending(world))
-        # Somebody of another tenant partition is faster.
+        # Less important ones are a better choice by now, and somebody of another tenant partition is faster.
+        world.add_pods("idle-0", "idle-1", cpu="1", priority=-5, node=("rp-1", "more-000"))
         partition.before_claims.append(lambda: partition.claim("theirs", "new-000", cpu=2000, pods=1))
+        world.add_nodes("rp-1", 1, prefix="more", cpu="2")
+        partition.claim("uid-acme-default-idle-0", "more-000", tenant_partition="tp-1", cpu=1000, pods=1)
+        partition.claim("uid-acme-default-idle-1", "more-000", tenant_partition="tp-1", cpu=1000, pods=1)
         world.add_nodes("rp-1", 1, prefix="new", cpu="2")
         await until(world.clock, lambda: "theirs" in partition.claims(), seconds=10)
         await world.clock.advance(20)
         assert set(ending(world)) == before and HIGH not in world.tenant.placements()
+        ledger = partition.ledger("node-000")
+        assert ledger is not None and [p.pod_uid for p in ledger.promises] == ["uid-acme-default-high"]
         for name in before:
             world.tenant.remove(PODS, name, "acme", "default")
-            partition.release(f"uid-acme-default-{name}")
-        await until(world.clock, lambda: HIGH in world.tenant.placements(), seconds=15)
-        partition.release("theirs")
-        await settled(world, scheduler)
+        await until(world.clock, lambda: world.tenant.placements().get(HIGH) == ("rp-1", "node-000"), seconds=15)
+        assert scheduler.state.assumed == 0
 
 
 @pytest.mark.parametrize("how", ["the node is deleted", "its partition falls silent"])
