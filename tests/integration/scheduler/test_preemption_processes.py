@@ -10,12 +10,15 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 
 from services.api import kinds
+from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget
 from services.client.informer import Change, Informer
 from tests.support.etcd import find_binary
 from tests.support.kubelet_processes import eventually
 from tests.support.scheduler_processes import RESOURCE_PARTITION, Schedulers, schedulers
+from tests.support.scheduling import make_node
 
 pytestmark = [
     pytest.mark.etcd,
@@ -150,3 +153,38 @@ async def test_killed_between_promise_and_eviction_nothing_is_lost_and_nobody_ev
         assert len(pods) == nodes, "as many went as came"
         assert len(witness.gone) == rounds * each and all(name.startswith("low-") for name in witness.gone)
         await made.assert_sound(pods, per_node=1)
+
+
+async def test_a_promised_pod_goes_where_room_comes_free_while_its_victims_take_their_time(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with schedulers(tmp_path, BASE_PORT + 70, 1) as made:
+        await made.add_priority_class("tp-1", "high", 1000)
+        await made.add_nodes(1, cpu="2")
+        await made.start_scheduler("tp-1", backoff_initial_s=0.2)
+        # There is no kubelet: pods with a grace period stay as they end.
+        await made.add_pods("tp-1", ["low-0", "low-1"], cpu="1")
+        await made.until_bound(2)
+        await made.add_pods("tp-1", ["high"], cpu="2", priority_class_name="high")
+        connection = made.connections["tp-1"]
+
+        async def both_end() -> bool:
+            return all(
+                pod.metadata.HasField("deletion_timestamp") and why(pod) == BECAUSE
+                for pod in await made.pods()
+                if pod.metadata.name != "high"
+            )
+
+        await eventually(both_end, what="victims that end and say why")
+        high = await connection.clientset.pods.get("high", tenant=TENANT, namespace="default")
+        assert (await made.claims())[high.metadata.uid] == (RESOURCE_PARTITION, "node-000")
+        wide = make_node("node-wide", cpu="2")
+        nodes = made.connections[RESOURCE_PARTITION].clientset.nodes
+        await nodes.create(Node(metadata=ObjectMeta(name="node-wide")))
+        wide.metadata.ClearField("uid")
+        await nodes.update_status(wide)
+        pods = await made.until_bound(3)
+        assert {pod.metadata.name: pod.spec.node_name for pod in pods}["high"] == "node-wide"
+        await made.assert_sound(pods, per_node=2)
+        ledgers = (await made.connections[RESOURCE_PARTITION].clientset.capacity_ledgers.list()).items
+        assert not any(ledger.promises for ledger in ledgers)

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from tests.support.etcd import find_binary
+from tests.support.kubelet_processes import eventually
 from tests.support.scheduler_processes import schedulers
 from tests.support.tcp_proxy import TcpProxy
 
@@ -34,7 +35,12 @@ async def test_two_tenant_partitions_race_for_the_last_room_and_exactly_fill_it(
         await made.assert_sound(pods, per_node=2)
         # One more has no room anywhere, and says so.
         await made.add_pods("tp-2", ["surplus"], cpu="1")
-        await asyncio.sleep(1.0)
+
+        async def refused() -> bool:
+            surplus = next(found for found in await made.pods() if found.metadata.name == "surplus")
+            return [condition.reason for condition in surplus.status.conditions] == ["Unschedulable"]
+
+        await eventually(refused, what="the pod that has no room")
         assert sum(bool(found.spec.node_name) for found in await made.pods()) == 2 * NODES
         assert await asyncio.to_thread(made.metric, "tp-2", "ursa_scheduler_claim_outcomes_total") >= NODES // 2
 
