@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from services.scheduler.core.arrays import ALL, Bools, Codes, Ints, Rows
+from services.scheduler.core.census import Sums
 from services.scheduler.core.labels import ABSENT
+from services.scheduler.core.topology import Domains
 
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -35,6 +37,22 @@ class DomainCounts:
             return _NONE
         self.counts[code] += number
         return np.asarray((group,)) if self._single else np.flatnonzero(self.codes == code)
+
+
+def leaving(now: Sums | None, left: Sums | None) -> Ints | int:
+    """How much of the sum ``now`` of each row goes until ``left`` is there."""
+    if now is None:
+        return 0
+    gone: Ints = (now if left is None else now - left).astype(np.int64)
+    return gone
+
+
+def after_leaving(now: Sums | None, left: Sums | None, domains: Domains) -> Ints:
+    """For each row the number of its domain once its own part has gone from ``now`` to ``left``; 0 in no domain."""
+    if now is None:
+        return np.zeros(len(domains.codes), dtype=np.int64)
+    numbers: Ints = np.where(domains.codes == ABSENT, 0, domains.sums(now)[domains.codes] - leaving(now, left))
+    return numbers
 
 
 class Extremes:

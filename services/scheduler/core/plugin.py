@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 
@@ -160,6 +160,16 @@ class DomainFilter(Filter):
     @abstractmethod
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainMask:
         """The answer as of ``usage``; ``topology`` has at least the keys asked for."""
+
+    def closed(
+        self, pods: PodClass, nodes: NodeColumns, usage: Usage, left: Usage, topology: Topology
+    ) -> Mapping[str, Bools]:
+        """Rows that stay closed when pods leave that row alone, by reason; shape (rows,), no row under two reasons.
+
+        ``left``: its census is that of ``usage`` without every pod that may leave. This only saves looking at the
+        rows one by one: a row may be left out although it is closed, never the other way round.
+        """
+        return {}
 
 
 class DomainPoints(ABC):

@@ -7,6 +7,7 @@ differs (``preemption_search``). Deciding is all that happens here: claims, dele
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -133,6 +134,16 @@ class Round:
                 if kind.pod.spec.priority < below:
                     add_requests(known, kind, rows, -1, self.nodes.resources)
         return known
+
+    def without_possible(self, below: int) -> Usage:
+        """The usage whose census lacks every pod that a preemptor of priority ``below`` may choose."""
+        unavailable = Counter(self._unavailable.values())
+        left = self.usage.copy()
+        for kind, pods_of_row in self.usage.census.rows():
+            if kind.pod.spec.priority < below:
+                rows = [row for row, pods in pods_of_row.items() for _ in range(pods - unavailable.get((kind, row), 0))]
+                left.census.add(kind, rows, -1)
+        return left
 
     def carry_out(self, pod: PodInfo, found: Candidate) -> Preemption:
         """``pod`` takes the place of the victims."""

@@ -42,7 +42,9 @@ FREE = Order(0, -(2**31), 0, 0, 0, 0)
 LEVELS_MAX = 6
 # Nodes worked out in full for a class whose filters look at other nodes: each takes milliseconds.
 FILTERED_CANDIDATES = 8
-FILTERED_NODES_MAX = 128
+# After so many nodes one candidate is enough; the others are looked at while there is none, a few at a time.
+FILTERED_NODES = 128
+FILTERED_CHUNK = 16
 
 
 def preempt(
@@ -113,8 +115,7 @@ class Search:
         for row in whole.emptying:
             self._work_out_free(row)
         self._wanted = FILTERED_CANDIDATES if self._filtered else rules.candidates(len(self._order))
-        if self._filtered:
-            self._order = self._order[:FILTERED_NODES_MAX]
+        self._limit = FILTERED_NODES if self._filtered else len(self._order)
 
     def best(self) -> Candidate | None:
         """The best candidate as things are now; it is taken from the search."""
@@ -145,11 +146,34 @@ class Search:
     def _fill(self) -> None:
         """Work out more nodes while too few are known, or while all that are known violate a budget."""
         while self._next < len(self._order):
+            if self._next >= self._limit:
+                if self._heap:
+                    return
+                if self._limit == FILTERED_NODES:
+                    self._rule_out()
+                self._limit += FILTERED_CHUNK
+                continue
             enough = len(self._heap) >= self._wanted
             if enough and not self._heap[0][0].violations:
                 return
             self._work_out(self._order[self._next])
             self._next += 1
+
+    def _rule_out(self) -> None:
+        """Strike those of the remaining rows that the filters keep closed whichever of a row's pods leave."""
+        whole, pods = self._round, self._pods
+        left = whole.without_possible(self._below)
+        for known in self._profile.domain_filters:
+            keys = known.topology_keys(pods, whole.usage)
+            if not keys:
+                continue
+            rows = np.asarray(self._order[self._next :], dtype=np.int64)
+            kept: Bools = np.ones(len(rows), dtype=np.bool_)
+            closed = known.closed(pods, whole.nodes, whole.usage, left, whole.nodes.topology(keys))
+            for reason, at in closed.items():
+                kept &= ~at[rows]
+                self._reasons += Counter({reason: int(np.count_nonzero(at[rows]))})
+            self._order[self._next :] = rows[kept].tolist()
 
     def _work_out_free(self, row: int) -> bool:
         """Nobody has to go from ``row`` who is not going already."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.scheduler.core import NodeId
+from services.scheduler.core import NodeId, PodInfo
 from services.scheduler.core.preemption import Pledge
 from tests.support.scheduling import make_node, make_pod
 from tests.unit.scheduler.preempting import World, victims, where
@@ -239,3 +239,33 @@ def test_pods_that_repel_the_preemptor_go() -> None:
     )
     term.label_selector.match_labels["app"] = "hostile"
     assert victims(world.run(world.classes.info(pod))) == {"high": ["hostile"]}
+
+
+def crowd(world: World, bad: int, good: int) -> PodInfo:
+    """Hosts with somebody hostile on each, who is too important on the ``bad`` ones, though these look better."""
+    for number in range(bad + good):
+        name = f"n{number}"
+        node = world.node(make_node(name, labels={"kubernetes.io/hostname": name}))
+        world.place(node, f"low-{name}", 0, cpu="50m")
+        priority, cpu = (20, "100m") if number < bad else (5, "3950m")
+        world.place(node, f"hostile-{name}", priority, cpu=cpu, labels={"app": "hostile"})
+    pod = make_pod("high", priority=10, cpu="100m")
+    term = pod.spec.affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution.add(
+        topology_key="kubernetes.io/hostname"
+    )
+    term.label_selector.match_labels["app"] = "hostile"
+    return world.classes.info(pod)
+
+
+def test_the_few_nodes_that_help_are_found_behind_many_that_do_not() -> None:
+    world = World()
+    decided = world.run(crowd(world, 140, 20))
+    assert [name.partition("-")[0] for name in victims(decided)["high"]] == ["hostile"]
+
+
+def test_every_node_is_in_the_reasons_once() -> None:
+    world = World()
+    decided = world.run(crowd(world, 200, 0))
+    assert decided.refused[0].message == (
+        "preemption: 0/200 nodes are available: 200 node(s) didn't match pod anti-affinity rules."
+    )

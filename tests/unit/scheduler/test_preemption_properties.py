@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.scheduler.core import NodeId, NodeTable, PodInfo, plan
+from services.scheduler.core import NodeId, NodeTable, PodInfo, plan, preemption_search
 from services.scheduler.core.feasibility import feasible
 from services.scheduler.core.plan import in_plan_order
-from tests.support.scheduling import make_node
+from tests.support.scheduling import make_node, make_pod
 from tests.unit.scheduler.preempting import World
 
 PRIORITIES = (-3, 0, 2, 5)
@@ -175,3 +176,36 @@ def test_evictable_sums_kept_up_to_date_equal_those_made_anew(scene: Scene) -> N
                     for resource, amount in pod.kind.requests.items():
                         expected[snapshot.nodes.resources[resource], world.table.row(node)] += amount
         assert np.array_equal(world.table.evictable(limit), expected)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_what_filters_rule_out_at_once_is_what_they_refuse_row_by_row(data: st.DataObject) -> None:
+    """The same preemptor with every node looked at in full, and with the vector step before the first one."""
+    draw = data.draw
+    key = draw(st.sampled_from(("kubernetes.io/hostname", "zone")))
+    kind = draw(st.sampled_from(("anti", "near", "spread")))
+    world = World()
+    for number in range(draw(st.integers(1, 6))):
+        zone = draw(st.sampled_from(("a", "b", "c")))
+        node = world.node(make_node(f"n{number}", labels={"kubernetes.io/hostname": f"n{number}", "zone": zone}))
+        for index in range(draw(st.integers(0, 3))):
+            app = draw(st.sampled_from(("web", "db")))
+            world.place(node, f"r{number}-{index}", draw(st.sampled_from((0, 20))), cpu="1", labels={"app": app})
+    pod = make_pod("high", priority=10, cpu="2", labels={"app": "web" if kind == "spread" else "other"})
+    if kind == "spread":
+        constraint = pod.spec.topology_spread_constraints.add(
+            max_skew=1, topology_key=key, when_unsatisfiable="DoNotSchedule"
+        )
+        constraint.label_selector.match_labels["app"] = "web"
+    else:
+        affinity = pod.spec.affinity
+        rules = affinity.pod_anti_affinity if kind == "anti" else affinity.pod_affinity
+        term = rules.required_during_scheduling_ignored_during_execution.add(topology_key=key)
+        term.label_selector.match_labels["app"] = "web"
+    high = world.classes.info(pod)
+    in_full = world.run(high)
+    with mock.patch.object(preemption_search, "FILTERED_NODES", 0):
+        at_once = world.run(high)
+    assert bool(at_once.chosen) == bool(in_full.chosen)
+    assert [refused.message for refused in at_once.refused] == [refused.message for refused in in_full.refused]

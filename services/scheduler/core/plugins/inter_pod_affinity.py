@@ -16,7 +16,7 @@ import numpy as np
 
 from services.scheduler.core.arrays import ALL, Bools, Ints, Rows
 from services.scheduler.core.census import Sums
-from services.scheduler.core.domains import DomainCounts, Extremes, united
+from services.scheduler.core.domains import DomainCounts, Extremes, after_leaving, united
 from services.scheduler.core.labels import ABSENT
 from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.plugin import (
@@ -65,6 +65,28 @@ class InterPodAffinity(DomainFilter):
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainMask:
         return _AffinityMask(pods, usage, topology)
+
+    def closed(
+        self, pods: PodClass, nodes: NodeColumns, usage: Usage, left: Usage, topology: Topology
+    ) -> Mapping[str, Bools]:
+        terms, census = pods.terms, usage.census
+        not_near: Bools = np.zeros(len(topology.group), dtype=np.bool_)
+        too_near, not_wanted = not_near.copy(), not_near.copy()
+        if terms.required and not all(matches(term, pods, census.namespaces) for term in terms.required):
+            near = Matching(terms.required)
+            for key in {term.topology_key for term in terms.required}:
+                not_near |= after_leaving(census.sums(near), left.census.sums(near), topology.domains[key]) == 0
+        for term in terms.anti:
+            not_near_to = Matching((term,))
+            numbers = after_leaving(
+                census.sums(not_near_to), left.census.sums(not_near_to), topology.domains[term.topology_key]
+            )
+            too_near |= numbers > 0
+        kept_away, still = _kept_away(pods, usage), _kept_away(pods, left)
+        for key, sums in kept_away.items():
+            not_wanted |= after_leaving(sums, still.get(key), topology.domains[key]) > 0
+        too_near &= ~not_near
+        return {NOT_NEAR: not_near, TOO_NEAR: too_near, NOT_WANTED: not_wanted & ~not_near & ~too_near}
 
 
 class PodAffinityScore(DomainScore):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import reduce
 from operator import and_
 
 import numpy as np
 
 from services.scheduler.core.arrays import ALL, Bools, Ints, Rows
-from services.scheduler.core.domains import DomainCounts, Extremes, united
+from services.scheduler.core.domains import DomainCounts, Extremes, leaving, united
 from services.scheduler.core.labels import ABSENT
 from services.scheduler.core.nodes import NodeColumns
 from services.scheduler.core.plugin import (
@@ -62,6 +62,21 @@ class PodTopologySpread(DomainFilter):
         spread = spreading(pods, DO_NOT_SCHEDULE)
         assert spread is not None
         return _SpreadMask([_Balance(*_counted(c, spread, pods, nodes, usage, topology)) for c in spread.constraints])
+
+    def closed(
+        self, pods: PodClass, nodes: NodeColumns, usage: Usage, left: Usage, topology: Topology
+    ) -> Mapping[str, Bools]:
+        spread = spreading(pods, DO_NOT_SCHEDULE)
+        assert spread is not None
+        closed: Bools = np.zeros(len(topology.group), dtype=np.bool_)
+        for constraint in spread.constraints:
+            _, counts, present = _counted(constraint, spread, pods, nodes, usage, topology)
+            numbers = counts.counts[topology.domains[constraint.topology_key].codes]
+            if constraint.counted is not None:
+                numbers = numbers - leaving(usage.census.sums(constraint.counted), left.census.sums(constraint.counted))
+            # Pods that leave never raise the least number.
+            closed |= numbers > _Balance(constraint, counts, present).most
+        return {NO_MATCH: closed}
 
 
 class SpreadScore(DomainScore):
@@ -113,13 +128,17 @@ class _Balance:
         self._holders = 0
         self._find()
 
+    @property
+    def most(self) -> int:
+        """A domain with more counted pods takes none."""
+        return self._constraint.max_skew + (0 if self._too_few else self._least) - int(self._constraint.matches_itself)
+
     def labelled(self, groups: Rows) -> Bools:
         labelled: Bools = self._counts.codes[groups] != ABSENT
         return labelled
 
     def passes(self, groups: Rows) -> Bools:
-        most = self._constraint.max_skew + (0 if self._too_few else self._least) - int(self._constraint.matches_itself)
-        passes: Bools = self.labelled(groups) & (self._counts.of(groups) <= most)
+        passes: Bools = self.labelled(groups) & (self._counts.of(groups) <= self.most)
         return passes
 
     def place(self, group: int) -> Rows:
