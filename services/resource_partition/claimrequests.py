@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -23,14 +24,17 @@ REPLACES_MAX = 1024
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 _UID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
-_UID_RULE = "must be a pod's UID: at most 253 alphanumeric characters, '-', '_' or '.'"
-_TEXTS = (
-    ("tenant_partition", "tenantPartition"),
-    ("tenant", "tenant"),
-    ("namespace", "namespace"),
-    ("pod_name", "podName"),
+_FORM = "at most 253 alphanumeric characters, '-', '_' or '.'"
+_UID_RULE = f"must be a pod's UID: {_FORM}"
+_NODE_UID_RULE = f"must be a node's UID: {_FORM}"
+# A claim whose pod cannot be asked about would never end: every name must be one that a partition, a pod may have.
+_TEXTS: tuple[tuple[str, str, Callable[[str], list[str]]], ...] = (
+    ("node_name", "nodeName", names.dns_subdomain),
+    ("tenant_partition", "tenantPartition", names.dns_subdomain),
+    ("tenant", "tenant", names.dns_label),
+    ("namespace", "namespace", names.dns_label),
+    ("pod_name", "podName", names.dns_subdomain),
 )
-
 
 WantedClaim = PlainClaim | CapacityClaim
 
@@ -52,7 +56,7 @@ class ClaimReader:
             if not (spec.host_ports or spec.replaces) and spec.bind_epoch >= 0:
                 uid = view.metadata.name
                 template = self._templates.of(spec) or self._learned(view, index)
-                if template is not None and _UID.fullmatch(uid):
+                if template is not None and _UID.fullmatch(uid) and _pod_and_node_uid_are_sound(spec):
                     found.append(PlainClaim(uid, spec, template))
                     continue
             found.append(_whole(view, index))
@@ -61,6 +65,11 @@ class ClaimReader:
     def _learned(self, view: Any, index: int) -> Template | None:
         claim = _whole(view, index)
         return None if claim_faults(claim, "") else self._templates.learn(view.spec, claim.spec)
+
+
+def _pod_and_node_uid_are_sound(spec: Any) -> bool:
+    """Of what no template says; the node's name is looked at where its desk is."""
+    return not names.dns_subdomain(spec.pod_name) and (not spec.node_uid or bool(_UID.fullmatch(spec.node_uid)))
 
 
 def _whole(view: Any, index: int) -> CapacityClaim:
@@ -87,10 +96,11 @@ def claim_faults(claim: CapacityClaim, path: str) -> list[Violation]:
     spec = claim.spec
     if not _UID.fullmatch(claim.metadata.name):
         found.append(Violation(f"{path}.metadata.name", _UID_RULE))
-    found += [Violation(f"{path}.spec.nodeName", fault) for fault in names.dns_subdomain(spec.node_name)]
-    for field, shown in _TEXTS:
-        if not getattr(spec, field):
-            found.append(Violation(f"{path}.spec.{shown}", "Required value"))
+    for field, shown, rule in _TEXTS:
+        text = getattr(spec, field)
+        found += [Violation(f"{path}.spec.{shown}", fault) for fault in (rule(text) if text else ["Required value"])]
+    if spec.node_uid and not _UID.fullmatch(spec.node_uid):
+        found.append(Violation(f"{path}.spec.nodeUID", _NODE_UID_RULE))
     if spec.bind_epoch < 0:
         found.append(Violation(f"{path}.spec.bindEpoch", "must not be negative"))
     found += _request_faults(spec, path)

@@ -113,6 +113,26 @@ async def test_bad_items_are_refused_each_with_its_field_and_change_nothing(worl
     assert list(await world.claims()) == ["good"]
 
 
+async def test_a_known_template_lets_no_bad_name_pass(world: World) -> None:
+    """Of such a pod nobody could ever say that it is gone."""
+    await world.server.put_node(node("n"))
+    assert await world.server.verdicts(claim("first")) == ["HELD"]
+    bad = [claim(f"bad{number}") for number in range(7)]
+    bad[0].spec.pod_name = ""
+    bad[1].spec.pod_name = "Not_A_Name"
+    bad[2].spec.node_uid = "no uid"
+    bad[3].spec.tenant = "Not/A/Tenant"
+    bad[4].spec.namespace = "a.b"
+    bad[5].spec.tenant_partition = "tp 1"
+    bad[6].spec.node_name = "n/n"
+    outcomes = await world.server.claim(*bad, claim("good"))
+    fields = [[violation.field for violation in from_status(outcome.status).violations] for outcome in outcomes[:-1]]
+    shown = ("podName", "podName", "nodeUID", "tenant", "namespace", "tenantPartition", "nodeName")
+    assert fields == [[f"claims[{number}].spec.{field}"] for number, field in enumerate(shown)]
+    assert outcomes[-1].state == ClaimOutcome.HELD
+    assert sorted(await world.claims()) == ["first", "good"]
+
+
 async def test_a_release_gives_the_room_back_and_is_safe_to_repeat(world: World) -> None:
     await world.server.put_node(node("n", cpu="1"))
     await world.server.claim(claim("p"))
