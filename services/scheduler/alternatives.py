@@ -15,6 +15,7 @@ from services.scheduler.core.claimed import ClaimedRoom
 from services.scheduler.core.plan import ViewCache
 from services.scheduler.core.preemption import Preemption
 from services.scheduler.promises import Promises
+from services.scheduler.standing import Standing
 
 # Most victims are gone in less: their preemptors are better off where they are.
 PATIENCE_S = 1.0
@@ -27,11 +28,18 @@ class Alternatives:
     """``happened`` takes note that something may have come free; ``find`` looks."""
 
     def __init__(
-        self, table: NodeTable, room: ClaimedRoom, promises: Promises, profile: Profile | Profiles, views: ViewCache
+        self,
+        table: NodeTable,
+        room: ClaimedRoom,
+        promises: Promises,
+        standing: Standing,
+        profile: Profile | Profiles,
+        views: ViewCache,
     ) -> None:
         self._table = table
         self._room = room
         self._promises = promises
+        self._standing = standing
         self._profile = profile
         self._views = views
         self._news = False
@@ -45,10 +53,11 @@ class Alternatives:
     def find(self, now: float) -> list[Attempt]:
         """Attempts whose promise is to be given back; they are parked no longer."""
         parked = self._promises.parked()
-        # Nothing comes of a promise on a node that is gone or out of reach.
-        found = [attempt for attempt in parked if not self._table.is_candidate(attempt.node)]
+        # Nothing comes of a promise on a node that is gone or out of reach, or that the filters refuse by now.
+        stands = {attempt: self._promises.stands(attempt) for attempt in parked}
+        found = [attempt for attempt in parked if not stands[attempt]]
         if self._news and parked and now >= self._not_before:
-            found += self._with_room_elsewhere([a for a in parked if self._table.is_candidate(a.node)], now)
+            found += self._with_room_elsewhere([attempt for attempt in parked if stands[attempt]], now)
         for attempt in found:
             self._promises.unpark(attempt)
             self._former[attempt.pod.uid] = attempt.node
@@ -60,7 +69,7 @@ class Alternatives:
         found = {}
         for pod in pods if self._former else ():
             node = self._former.get(pod.uid)
-            if node is None or not self._table.is_candidate(node):
+            if node is None or not self._standing.admits(pod, node):
                 continue
             victims = [p for p in self._table.placed(node).values() if p.kind.ending and p.priority < pod.priority]
             if victims:

@@ -16,6 +16,7 @@ class Attempt:
     planned; claim and bind name it. ``news``: how often the node's ledger had changed when it was planned.
     ``replaces``: UIDs of the pods whose room is claimed with it (preemption). ``parked``: it holds a promise, and
     nobody works on it until the node's ledger changes; ``asked_at``: when that was answered (monotonic seconds).
+    ``waited_for``: UIDs of the pods that the ledger has shown to be in the way of the promise, gone by now or not.
     """
 
     pod: PodInfo
@@ -27,6 +28,7 @@ class Attempt:
     replaces: tuple[str, ...] = ()
     parked: bool = False
     asked_at: float = 0.0
+    waited_for: tuple[str, ...] = ()
 
     @property
     def profile(self) -> str:

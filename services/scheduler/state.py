@@ -38,6 +38,7 @@ from services.scheduler.news import News
 from services.scheduler.promises import Promises
 from services.scheduler.queue import Entry, SchedulingQueue
 from services.scheduler.seen import SeenPod
+from services.scheduler.standing import Standing
 from services.scheduler.tenancy import SeenBudget, SeenNamespace
 
 # A pod that lost this many races is planned again after a pause like any other.
@@ -61,7 +62,8 @@ class SchedulerState:
         self.contention = Contention()
         self._room = ClaimedRoom()
         self._budgets: dict[str, Budget] = {}
-        self.promises = Promises()
+        self._standing = Standing(table, self._room, profile, self._views)
+        self.promises = Promises(self._standing)
         # Attempts that were parked when they lost their pod.
         self._dropped: list[Attempt] = []
         # Attempts that make room for themselves, until they are settled.
@@ -69,7 +71,7 @@ class SchedulerState:
         self._ended: list[str] = []
         # Where unbound pods have claims that another leader made.
         self.inherited: dict[str, NodeId] = {}
-        self.alternatives = Alternatives(table, self._room, self.promises, profile, self._views)
+        self.alternatives = Alternatives(table, self._room, self.promises, self._standing, profile, self._views)
         self._news = News(queue, self.alternatives)
 
     # What the watches say
@@ -163,7 +165,7 @@ class SchedulerState:
     def decide(self, entries: Sequence[Entry], now: float) -> Decision:
         """Plan for ``entries``, which the queue has just handed out, and assume the plan."""
         by_uid = {entry.pod.uid: entry for entry in entries}
-        resumed = self._resumed(by_uid)
+        resumed = self._resumed(by_uid, now)
         snapshot = self._room.apply(self.table.freeze())
         decided = plan(snapshot, (entry.pod for entry in by_uid.values()), self._profile, self._views)
         # A round of preemption looks at the table as the plan found it: nothing is assumed before.
@@ -179,19 +181,24 @@ class SchedulerState:
         self._news.tell(now)
         return Decision([*resumed, *attempts], refusals)
 
-    def _resumed(self, by_uid: dict[str, Entry]) -> list[Attempt]:
+    def _resumed(self, by_uid: dict[str, Entry], now: float) -> list[Attempt]:
         """Attempts for the pods that have a claim on a node already, or the promise of one, by a scheduler that was
-        here before; these are taken out of ``by_uid``."""
+        here before; these are taken out of ``by_uid``. One whose node the pod may not have any more is parked, so that
+        what it has is given back before it is planned anew."""
         found = []
         for uid, entry in list(by_uid.items()) if self.promises or self.inherited else ():
             promised, inherited = self.promises.node_of(uid), self.inherited.pop(uid, None)
             node = promised or inherited
-            if node is not None and self.table.is_candidate(node):
-                del by_uid[uid]
-                attempt = self._assume(entry.pod, node, "", entry)
-                if promised is not None:
-                    self._preempting[uid] = attempt
+            if node is None:
+                continue
+            del by_uid[uid]
+            attempt = self._assume(entry.pod, node, "", entry)
+            if promised is not None:
+                self._preempting[uid] = attempt
+            if self.promises.stands(attempt):
                 found.append(attempt)
+            else:
+                self.promises.park(attempt, now)
         return found
 
     def _preempt(self, snapshot: Snapshot, decided: Plan) -> Preemptions:
@@ -264,17 +271,18 @@ class SchedulerState:
         return self._attempts.get(attempt.pod.uid) is attempt
 
     def is_usable(self, attempt: Attempt) -> bool:
-        """Its node exists, and its partition is not stale."""
-        return self.table.is_candidate(attempt.node)
+        """Its node exists, its partition is not stale, and the node filters have nothing against it."""
+        return self._standing.admits(attempt.pod, attempt.node)
 
     def adopt(self, attempt: Attempt, node_name: str) -> bool:
-        """The pod's claim is on another node of the partition: count it there. False: that node is no candidate."""
+        """The pod's claim is on another node of the partition: count it there. False: it may not have that node."""
         node = NodeId(attempt.node.partition, node_name)
-        if not self.is_current(attempt) or not self.table.is_candidate(node):
+        victims = self.promises.shown(attempt.pod.uid, node)
+        if not self.is_current(attempt) or not self._standing.holds(attempt.pod, node, victims):
             return False
         self.table.assign(attempt.pod, node)
         # Whatever it was to replace was on the other node.
-        attempt.node, attempt.node_uid, attempt.replaces = node, "", ()
+        attempt.node, attempt.node_uid, attempt.replaces, attempt.waited_for = node, "", (), ()
         return True
 
     def bound(self, attempt: Attempt) -> None:
@@ -320,8 +328,8 @@ class SchedulerState:
     def revoked(self, attempt: Attempt, epoch: int, now: float) -> None:
         """Fenced: no bind of this attempt can arrive. The pod has ``epoch`` now, and is planned again."""
         uid = attempt.pod.uid
-        self.promises.forget(uid)
         if uid in self._waiting:
+            self.promises.given_back(uid, attempt.node)
             self._epochs[uid] = max(epoch, self._epochs.get(uid, 0))
         if self._forget(attempt, now):
             self.queue.back_off(uid, now)
@@ -339,6 +347,7 @@ class SchedulerState:
             if self._forget(attempt, now):
                 self.queue.back_off(attempt.pod.uid, now)
                 self.queue.retry(attempt.pod.uid)
+        self.promises.forget_all()
 
     def _forget(self, attempt: Attempt, now: float) -> bool:
         if not self.is_current(attempt):
@@ -389,6 +398,7 @@ class SchedulerState:
             self._dropped.append(attempt)
         self._epochs.pop(uid, None)
         self.alternatives.forget(uid)
+        self.promises.forget(uid)
         self.queue.discard(uid)
 
     def _released(self, uid: str) -> None:

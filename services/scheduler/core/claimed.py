@@ -53,6 +53,11 @@ class ClaimedRoom:
         for node in [node for node in self._claims if node.partition == partition]:
             self.set(node, {}, {})
 
+    def claimed(self, node: NodeId, resource: str) -> int:
+        """What all tenant partitions' claims (and the others' promises) take of ``resource`` there."""
+        own, others = self._claims.get(node, ({}, {}))
+        return own.get(resource, 0) + others.get(resource, 0)
+
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """``snapshot``, fresh from its table, with the claims counted in its sums."""
         if not self._claims and not self._changed:

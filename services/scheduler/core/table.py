@@ -224,12 +224,23 @@ class NodeTable:
 
     def freeze(self) -> Snapshot:
         """The table as it is now; later changes do not reach it."""
+        nodes = self.columns()
+        return Snapshot(nodes, self._usage.freeze())
+
+    def columns(self) -> NodeColumns:
+        """The nodes alone, as ``freeze`` has them."""
         self._settle()
         if self._frozen is None:
-            self._frozen = self._columns()
-        return Snapshot(self._frozen, self._usage.freeze())
+            self._frozen = self._made()
+        return self._frozen
 
-    def _columns(self) -> NodeColumns:
+    @property
+    def usage(self) -> Usage:
+        """What is placed, to be looked at or copied; the live sums, good until the next change."""
+        self._settle()
+        return self._usage
+
+    def _made(self) -> NodeColumns:
         rank = np.empty(len(self._tie), dtype=np.int64)
         # Stable, so that equal hashes fall back on the order of rows; 63 bits make that a curiosity.
         rank[np.argsort(self._tie, kind="stable")] = np.arange(len(self._tie))
