@@ -1,4 +1,4 @@
-"""The claim for a pod that was bound without one, and what its refusal means on the node. Pure."""
+"""The claim of a bound pod, and what its refusal means on the node. Pure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class StartPod(NamedTuple):
 
 
 class ClaimCapacity(NamedTuple):
-    """Claim the node's capacity for the pod: it was bound without a claim."""
+    """Claim the node's capacity for the pod, or make sure that it is claimed."""
 
     partition: str
     uid: str

@@ -2,8 +2,9 @@
 
 What happens to a pod (stages in ``worker.py``):
 
-- a pod that is bound here is admitted (or fails), started, and reported Running when its containers run;
-- one that was bound without a capacity claim waits until its claim is held, or fails if the ledger refuses it;
+- a pod that is bound here is claimed for, whatever its binding says: it waits until the ledger holds its capacity (as
+  it does for a pod that its scheduler claimed for), or fails if the ledger refuses it;
+- then it is admitted (or fails), started, and reported Running when its containers run;
 - one that is Running already when it is first seen was started by an earlier process: it is adopted, not admitted;
 - containers that end are restarted as the restart policy says, with a growing pause, or decide the pod's phase;
 - ``deletionTimestamp``: containers are stopped within the grace, the final status is written, and then the object is
@@ -220,17 +221,12 @@ class Kubelet:
         elif _was_running(pod):
             # It runs, whatever the ledger says; a claim that it lacks is made good all the same.
             self._start(worker)
-            self._claim_unless_claimed(worker)
-        elif not self._claim_unless_claimed(worker):
-            self._admit_and_start(worker)
-
-    def _claim_unless_claimed(self, worker: PodWorker) -> bool:
-        if worker.pod.spec.capacity_claimed:
-            return False
-        if not _was_running(worker.pod):
+            if not pod.spec.capacity_claimed:
+                self._out.append(ClaimCapacity(worker.partition, worker.uid))
+        else:
+            # Whoever may bind may say that the capacity is claimed; only the ledger knows.
             worker.stage = Stage.CLAIMING
-        self._out.append(ClaimCapacity(worker.partition, worker.uid))
-        return True
+            self._out.append(ClaimCapacity(worker.partition, worker.uid))
 
     def _admit_and_start(self, worker: PodWorker) -> None:
         worker.stage = Stage.CLAIMING  # It holds nothing yet: admission must not count it as one that does.

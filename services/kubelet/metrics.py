@@ -18,7 +18,7 @@ STATUS_WRITES = Counter("kubelet_status_writes", "Pod status writes by outcome",
 REMOVALS = Counter("kubelet_pod_removals", "Confirmed pod deletions by outcome", ["partition", "outcome"])
 CLAIMS = Counter(
     "kubelet_capacity_claims",
-    "Claims for pods that were bound without one, by what became of them",
+    "Claims made, or made sure of, for pods before they start, by what became of them",
     ["partition", "outcome"],
 )
 LEASE_RENEWALS = Counter("kubelet_lease_renewals", "Node lease renewals by outcome", ["partition", "outcome"])

@@ -12,7 +12,7 @@ from services.placement.resources import Amounts
 class Stage(enum.Enum):
     """CLAIMING ─▶ STARTING ─▶ RUNNING ⇄ BACKOFF (waits to be restarted) ─▶ ENDED (for good; resources are free).
 
-    CLAIMING: bound without a capacity claim, the node's ledger is asked; nothing is the pod's yet. STOPPING can follow
+    CLAIMING: bound; the node's ledger is asked for its claim, and nothing is the pod's yet. STOPPING can follow
     any of the first four: containers are being ended. ENDED is also where a refused pod is.
     """
 

@@ -1,4 +1,4 @@
-"""Hosts that claim for pods which nobody claimed for: partitions that are down, answers that are lost, restarts."""
+"""Hosts that claim for pods before they start them: partitions that are down, answers that are lost, restarts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ async def test_pods_bound_by_hand_are_claimed_for_in_one_batch_and_run() -> None
     assert len(batches) <= 5, "pods of all nodes of the host share batches"
 
 
-async def test_pods_that_were_claimed_for_are_not_claimed_for_again() -> None:
+async def test_what_a_binding_says_of_a_claim_is_verified() -> None:
     world = KubeletWorld(nodes=1)
     async with world.running():
-        world.bind("p")
-        await world.until(lambda: world.phase("p") == "Running", seconds=2)
-    assert world.rps[0].called("BatchClaim") == []
+        full = StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "Insufficient", "Too many pods")
+        made = world.bind("p", node_name="rp-1-n0009", claimed=True)
+        world.rps[0].refuse_claim(made.metadata.uid, full)
+        made.spec.node_name = "rp-1-n0000"
+        world.tps[0].put(PODS, made)
+        await world.until(lambda: world.phase("p") == "Failed", seconds=2)
+    assert world.pod("p").status.reason == "OutOfpods"
+    assert world.started() == []
 
 
 async def test_a_resource_partition_that_is_down_keeps_the_pod_waiting() -> None:
@@ -35,11 +40,10 @@ async def test_a_resource_partition_that_is_down_keeps_the_pod_waiting() -> None
         world.rps[0].go_down()
         world.bind("by-hand", claimed=False)
         world.bind("scheduled")
-        await world.until(lambda: world.phase("scheduled") == "Running", seconds=2)
         await world.clock.advance(60)
-        assert world.phase("by-hand") == "Pending"
+        assert {world.phase(name) for name in ("by-hand", "scheduled")} == {"Pending"}
         world.rps[0].come_back()
-        await world.until(lambda: world.phase("by-hand") == "Running", seconds=10)
+        await world.until(lambda: all(world.phase(name) == "Running" for name in ("by-hand", "scheduled")), seconds=10)
 
 
 async def test_a_lost_answer_is_asked_for_again() -> None:

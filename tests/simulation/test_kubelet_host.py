@@ -229,10 +229,10 @@ async def test_a_lost_resource_partition_stops_no_pod_and_heartbeats_resume() ->
     world = KubeletWorld(nodes=1)
     async with world.running():
         await world.until(lambda: world.lease("rp-1-n0000") is not None)
-        world.rps[0].go_down()
-        await world.clock.advance(30)
         world.bind("p")
         await world.until(lambda: world.phase("p") == "Running", seconds=1)
+        world.rps[0].go_down()
+        await world.clock.advance(30)
         world.rps[0].come_back()
         await world.clock.advance(20)
         assert world.clock.time() - world.lease("rp-1-n0000").spec.renew_time.seconds < 12

@@ -1,4 +1,4 @@
-"""A pod that was bound without a claim: nothing of it happens before the ledger has answered."""
+"""A pod that was bound: nothing of it happens before the ledger has answered."""
 
 from __future__ import annotations
 
@@ -51,10 +51,21 @@ def test_it_is_claimed_for_before_it_is_admitted() -> None:
     assert world.kubelet.used == {"cpu": 1500}
 
 
-def test_a_pod_that_was_claimed_for_is_not_claimed_for_again() -> None:
+def test_that_a_binding_says_claimed_is_not_taken_for_a_claim() -> None:
     world, pod = World(), unclaimed()
+    assert world.see(pod, held=False) == [ClaimCapacity("tp-1", "u1")]
+    assert pod.spec.capacity_claimed
+    assert world.kubelet.workers["u1"].stage is Stage.CLAIMING
+    world.kubelet.claim_answered("u1", refusal("Insufficient", "Insufficient cpu"))
+    told = world.kubelet.status_of("u1")
+    assert told is not None
+    assert (told.status.phase, told.status.reason) == ("Failed", "OutOfcpu")
+
+
+def test_a_running_pod_that_was_claimed_for_is_adopted_without_a_question() -> None:
+    world, pod = World(), unclaimed()
+    pod.status.phase = "Running"
     assert of_kind(world.see(pod), ClaimCapacity) == []
-    assert world.kubelet.workers["u1"].stage is Stage.STARTING
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from services.base.clock import FakeClock
 from services.client.informer import Change
 from services.kubelet import metrics
 from services.kubelet.instructions import (
+    ClaimCapacity,
     ConfirmRemoval,
     Forget,
     Journal,
@@ -43,9 +44,15 @@ class World:
         facts = NodeFacts("n1", "rp-1", "172.16.0.1", "hollow")
         self.kubelet = Kubelet(facts, allocatable or {"cpu": 4000, "pods": 10}, self.clock)
 
-    def see(self, pod: Pod, partition: str = "tp-1", *, claimed: bool = True) -> list[Any]:
+    def see(self, pod: Pod, partition: str = "tp-1", *, claimed: bool = True, held: bool | None = None) -> list[Any]:
+        """``claimed``: what the binding says. ``held`` (as ``claimed`` says): the ledger holds it, and says so."""
         pod.spec.capacity_claimed = claimed
-        return self.kubelet.pods_changed([Change("k", None, pod, partition)])
+        out = self.kubelet.pods_changed([Change("k", None, pod, partition)])
+        if claimed if held is None else held:
+            for asked in [each for each in out if isinstance(each, ClaimCapacity)]:
+                out.remove(asked)
+                out += self.kubelet.claim_answered(asked.uid, None)
+        return out
 
     def vanish(self, pod: Pod, partition: str = "tp-1") -> list[Any]:
         return self.kubelet.pods_changed([Change("k", pod, None, partition)])
