@@ -43,6 +43,7 @@ from services.scheduler.tenancy import (
 _log = logging.getLogger(__name__)
 
 STALENESS_CHECK_S = 0.25
+SLOW_CHECK_S = 1.0
 
 
 class Scheduler:
@@ -170,15 +171,24 @@ class Scheduler:
         await election.run(self.loop.run)
 
     async def _wait_for_nodes(self) -> None:
-        """Until every resource partition is synced; for those that cannot be reached only so long."""
+        """Until every resource partition is synced: however slow those are that can be reached, and only so long for
+        the others."""
         deadline = self._clock.monotonic() + self._config.scheduling.start_wait_s
         while missing := [name for name in self.nodes.partitions if not self._has_synced(name)]:
             left = deadline - self._clock.monotonic()
             if left <= 0:
-                _log.warning("starting without resource partitions", extra={"partitions": missing})
-                return
+                slow = [name for name in missing if self._is_reachable(name)]
+                if not slow:
+                    _log.warning("starting without resource partitions", extra={"partitions": missing})
+                    return
+                _log.warning("waiting for resource partitions that are slow", extra={"partitions": slow})
+                left = SLOW_CHECK_S
             self._state_changed.clear()
             await first_of(self._clock.sleep(left), self._state_changed.wait())
+
+    def _is_reachable(self, name: str) -> bool:
+        connection = self._directory.connections.get(name)
+        return connection is not None and connection.reachable
 
     def _has_synced(self, name: str) -> bool:
         return self.nodes.has_synced(name) and self.ledgers.has_synced(name)
@@ -192,16 +202,22 @@ class Scheduler:
     def _check_staleness(self, name: str) -> None:
         now = self._clock.monotonic()
         connected = self.nodes.connected(name) and self.ledgers.connected(name)
-        if connected or not self._has_synced(name):
+        if not self._has_synced(name):
+            # Without its ledgers a node looks empty.
+            stale = True
+        elif connected:
             self._lost_at.pop(name, None)
             stale = False
         else:
             stale = now - self._lost_at.setdefault(name, now) >= self._config.scheduling.stale_after_s
+        # Its watches may be alive while it grants no claims.
+        silent = self.loop.silence.is_silent(name)
+        stale = stale or silent
         if self.state.table.is_stale(name) != stale:
             _log.log(
                 logging.WARNING if stale else logging.INFO,
                 "resource partition is stale: its nodes are no candidates" if stale else "resource partition is back",
-                extra={"resource_partition": name},
+                extra={"resource_partition": name, "cause": "claims unanswered" if silent else "watches"},
             )
             self.loop.partition_stale(name, stale)
 
@@ -214,7 +230,6 @@ class Scheduler:
         return None if connection is None else connection.clientset.capacity_claims
 
     def _partition_added(self, name: str, connection: Connection) -> None:
-        # Ledgers first: a node should not look empty when it appears.
         self.ledgers.add_partition(name, connection.mux)
         self.nodes.add_partition(name, connection.mux)
 

@@ -10,7 +10,8 @@
                    plan again
 
 Nothing is ever decided by time alone. A claim or bind whose answer was lost is sent again as it is (both are
-idempotent) while its pod is wanted and its node a candidate. After that, and after every refused bind, the tenant
+idempotent) while its pod is wanted and its node a candidate; those of a partition that has granted no claim for long
+are none (``silence``). After that, and after every refused bind, the tenant
 partition is asked by BatchRevokeBind, however long it is out of reach: its answer is a fact that cannot become untrue,
 and the claim is released on that fact and on nothing else. So is a pod replanned: while it is in doubt whether a bind
 may still arrive, it counts on its node.
@@ -22,6 +23,7 @@ fenced: the epoch that it names can no longer bind).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +41,7 @@ from services.scheduler.claims import Claims, Fact, Verdict, fact_of, release_of
 from services.scheduler.evictor import EvictApi
 from services.scheduler.metrics import CLAIM_OUTCOMES, CLAIM_REFUSALS, FACTS
 from services.scheduler.releaser import ClaimsOf, Releaser
+from services.scheduler.silence import Silence, Wait
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +122,7 @@ class Carrier:
         binder: Binder,
         pods: RevokeApi,
         releaser: Releaser,
+        silence: Silence,
         *,
         clock: Clock,
         rand: Rand,
@@ -130,6 +134,7 @@ class Carrier:
         self._binder = binder
         self._pods = pods
         self._releaser = releaser
+        self._silence = silence
         self._clock = clock
         self._rand = rand
         self._timeout_s = timeout_s
@@ -138,18 +143,32 @@ class Carrier:
         """Attempts on nodes of one resource partition. ``slot`` is given back as soon as an answer is missing."""
         backoff = self._backoff()
         left = [attempt for attempt in attempts if self._keeper.is_current(attempt)]
-        while left:
-            held, doubtful, unanswered = await self._claim(partition, left)
-            if held:
-                await self._bind(held, slot)
-            if doubtful or unanswered:
-                slot.release()
-            if doubtful:
-                await self.establish(doubtful)
-            left = unanswered
-            if left:
-                await self._clock.sleep(backoff.next())
-                left = await self._still_wanted(left)
+        waiting: Wait | None = None
+        try:
+            while left:
+                if self._silence.is_silent(partition):
+                    self._silence.end(waiting)
+                    slot.release()
+                    await self.establish(left)
+                    return
+                waiting = waiting or self._silence.begin(partition)
+                held, doubtful, unanswered = await self._claim(partition, left)
+                if held or doubtful or not unanswered:
+                    # What follows waits for the tenant partition.
+                    self._silence.end(waiting)
+                    waiting = None
+                if held:
+                    await self._bind(held, slot)
+                if doubtful or unanswered:
+                    slot.release()
+                if doubtful:
+                    await self.establish(doubtful)
+                left = unanswered
+                if left:
+                    await self._clock.sleep(self._silence.patience_s(partition, backoff.next()))
+                    left = await self._still_wanted(left)
+        finally:
+            self._silence.end(waiting)
 
     async def _claim(
         self, partition: str, attempts: Sequence[Attempt]
@@ -161,7 +180,8 @@ class Carrier:
             return [], list(attempts), []
         try:
             messages = [self._claims.of(attempt) for attempt in attempts]
-            outcomes = await claims.batch_claim(messages, timeout_s=self._timeout_s)
+            timeout_s = self._silence.patience_s(partition, self._timeout_s)
+            outcomes = await claims.batch_claim(messages, timeout_s=timeout_s)
         except StatusError as failure:
             _log.warning(
                 "a batch of claims failed",
@@ -198,6 +218,8 @@ class Carrier:
                 others.setdefault(verdict, []).append(attempt)
         for verdict, count in counts.items():
             CLAIM_OUTCOMES.labels(verdict.value).inc(count)
+        if counts[Verdict.HELD] or counts[Verdict.PROMISED]:
+            self._silence.granted(partition)
         self._tell(others)
         return held, doubtful, unanswered
 
@@ -275,7 +297,7 @@ class Carrier:
 
     async def _act(self, attempts: Sequence[Attempt], outcomes: Sequence[RevocationOutcome]) -> list[Attempt]:
         """Release and tell; returns the attempts about which nothing is known yet."""
-        known: list[tuple[Attempt, Fact, int]] = []
+        known: dict[str, list[tuple[Attempt, Fact, int]]] = {}
         unknown: list[Attempt] = []
         releases: dict[str, list[ClaimRelease]] = {}
         for attempt, outcome in zip(attempts, outcomes, strict=True):
@@ -288,12 +310,24 @@ class Carrier:
             release = release_of(attempt.pod.uid, fact, outcome, partition)
             if release is not None:
                 releases.setdefault(partition, []).append(release)
-            known.append((attempt, fact, outcome.bind_epoch))
-        for partition, ended in releases.items():
-            # Before the pod is planned again: else its next claim would meet this one.
-            await self._releaser.release(partition, ended)
-        self._settle(known)
+            known.setdefault(partition, []).append((attempt, fact, outcome.bind_epoch))
+        async with asyncio.TaskGroup() as group:
+            # Pods of one partition do not wait for the releases of another.
+            for partition, settled in known.items():
+                group.create_task(self._end(partition, releases.get(partition, ()), settled))
         return unknown
+
+    async def _end(
+        self, partition: str, releases: Sequence[ClaimRelease], known: Sequence[tuple[Attempt, Fact, int]]
+    ) -> None:
+        """Release before the pods are planned again, as their next claims would meet these; but not where nobody
+        answers and nothing is planned."""
+        if self._silence.is_silent(partition):
+            for release in releases:
+                self._releaser.owe(partition, release)
+        else:
+            await self._releaser.release(partition, releases)
+        self._settle(known)
 
     def _settle(self, known: Iterable[tuple[Attempt, Fact, int]]) -> None:
         for attempt, fact, epoch in known:

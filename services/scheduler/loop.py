@@ -29,10 +29,12 @@ from services.scheduler.events import EventRecorder
 from services.scheduler.evictor import Evictor
 from services.scheduler.inheritance import Inheritance
 from services.scheduler.ledgers import SeenLedger
+from services.scheduler.prober import Prober
 from services.scheduler.queue import Entry, Place
 from services.scheduler.releaser import ClaimsOf, Releaser
 from services.scheduler.reports import Reports
 from services.scheduler.seen import SeenPod
+from services.scheduler.silence import Silence
 from services.scheduler.state import SchedulerState
 from services.scheduler.tenancy import SeenNamespace
 
@@ -69,6 +71,16 @@ class SchedulerLoop:
         self._clock = clock
         timeout_s = self._config.bind_timeout_s
         self.releaser = Releaser(claims_of, clock=clock, timeout_s=timeout_s)
+        self.silence = Silence(clock=clock, after_s=self._config.stale_after_s)
+        self._prober = Prober(
+            self.silence,
+            claims_of,
+            self.releaser,
+            lambda partition: [node for node in state.table.columns().ids if node.partition == partition],
+            tenant_partition=config.tenant_partition.name,
+            clock=clock,
+            rand=rand,
+        )
         self._carrier = Carrier(
             self,
             Claims(config.tenant_partition.name),
@@ -76,6 +88,7 @@ class SchedulerLoop:
             Binder(pods, timeout_s=timeout_s),
             pods,
             self.releaser,
+            self.silence,
             clock=clock,
             rand=rand,
             timeout_s=timeout_s,
@@ -116,7 +129,7 @@ class SchedulerLoop:
         self._wake_if_needed()
 
     def partition_stale(self, partition: str, stale: bool) -> None:
-        """A resource partition is out of reach for too long, or back."""
+        """A resource partition is out of reach or grants no claim for too long, or is back."""
         self._state.partition_stale(partition, stale, self._clock.monotonic())
         metrics.STALE.labels(partition).set(int(stale))
         self._wake_if_needed()
@@ -124,6 +137,7 @@ class SchedulerLoop:
     def partition_removed(self, partition: str) -> None:
         """A resource partition is no part of the cluster any more."""
         self._state.partition_removed(partition)
+        self.silence.forget(partition)
         metrics.STALE.labels(partition).set(0)
 
     def _wake_if_needed(self) -> None:
@@ -141,6 +155,7 @@ class SchedulerLoop:
                 tasks.start(self._conditions.run(), name="conditions")
                 tasks.start(self._events.run(), name="events")
                 tasks.start(self._evictor.run(), name="evictions")
+                tasks.start(self._prober.run(), name="probes")
                 tasks.start(self._tick(), name="tick")
                 while True:
                     await self._wake.wait()
@@ -151,6 +166,7 @@ class SchedulerLoop:
             self._tasks = None
             self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
             self._evictor.forget()
+            self.silence.clear()
             self._state.abandon(self._clock.monotonic())
             self._wake_if_needed()
 
@@ -295,12 +311,13 @@ class SchedulerLoop:
         counts = self._state.table.counts()
         for partition in self._gauged - counts.keys():
             # It was removed, or has no node any more: what was said of it last is not so.
-            for gauge in (metrics.NODES, metrics.RELEASES_OWED):
+            for gauge in (metrics.NODES, metrics.RELEASES_OWED, metrics.CLAIMS_WAITED):
                 gauge.remove(partition)
         self._gauged = set(counts)
         for partition, count in counts.items():
             metrics.NODES.labels(partition).set(count)
             metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
+            metrics.CLAIMS_WAITED.labels(partition).set(self.silence.waited_s(partition))
 
 
 def _nothing() -> None:

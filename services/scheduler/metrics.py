@@ -40,6 +40,11 @@ STALE = Gauge(
 )
 EVENTS_DROPPED = Counter("ursa_scheduler_events_dropped_total", "Events left out by the rate limit or a failed write")
 CLAIM_OUTCOMES = Counter("ursa_scheduler_claim_outcomes_total", "Answers to capacity claims", ["outcome"])
+CLAIMS_WAITED = Gauge(
+    "ursa_scheduler_claims_unanswered_seconds",
+    "How long claims have waited while the partition granted none",
+    ["resource_partition"],
+)
 CLAIM_REFUSALS = Counter("ursa_scheduler_claim_refusals_total", "Refused capacity claims, by reason", ["reason"])
 FACTS = Counter("ursa_scheduler_bind_facts_total", "What tenant partitions said of binds in doubt", ["fact"])
 RELEASES = Counter("ursa_scheduler_claim_releases_total", "Releases of claims sent, by outcome", ["outcome"])

@@ -28,6 +28,8 @@ class ResourcePartitionDouble(FakePartition):
         self.before_claims: list[Callable[[], None]] = []
         self._lost: list[str] = []
         self._lost_releases: list[str] = []
+        # Its etcd takes nothing but deletions: claims have an outcome each, which says so.
+        self.full = False
 
     def lose_claims(self, *stages: str) -> None:
         """For each of the next claim batches: "before" it is decided, "after" it, or "never" (nothing is lost)."""
@@ -128,6 +130,9 @@ class ResourcePartitionDouble(FakePartition):
                 raise refusal[1]
 
     def _decide(self, wanted: CapacityClaim) -> ClaimOutcome:
+        if self.full:
+            error = status.resource_exhausted("StorageFull", "the storage is full")
+            return ClaimOutcome(pod_uid=wanted.metadata.name, status=error.to_status())
         node = wanted.spec.node_name
         before = self.ledger(node)
         decision = rules.claim(before, wanted, lambda uid: self.get(CAPACITY_CLAIMS, uid))

@@ -70,6 +70,9 @@ class FakePartition:
         self._refusals: list[tuple[str, StatusError]] = []
         self._poison: dict[str, StatusError] = {}
         self._refused_claims: dict[str, StatusError] = {}
+        self._mute: dict[str, str] = {}
+        # Method and request of each call that was left without an answer.
+        self.unanswered: list[tuple[str, bytes]] = []
 
     # What a test does to it.
 
@@ -107,6 +110,27 @@ class FakePartition:
         self._poison.pop(name, None)
         if error is not None:
             self._poison[name] = error
+
+    def fall_silent(self, *methods: str, how: str = "hang") -> None:
+        """Watches stay alive, but calls of these methods "hang" until their deadline, or are "unavailable"."""
+        self._mute.update(dict.fromkeys(methods, how))
+
+    def speak(self) -> None:
+        """Answer again; calls that hang are not saved."""
+        self._mute.clear()
+
+    async def answer(self, path: str, data: bytes, timeout_s: float) -> bytes:
+        """``call`` as far as it is answered at all: what channels without a socket use."""
+        method = path.rsplit("/", 1)[1]
+        how = self._mute.get(method)
+        if how is not None:
+            self.unanswered.append((method, data))
+        if how == "hang":
+            await self._clock.sleep(timeout_s)
+            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "DeadlineExceeded", "no answer in time")
+        if how == "unavailable":
+            raise status.unavailable("no quorum")
+        return await self.call(path, data)
 
     def go_down(self) -> None:
         """Lose all streams and refuse all calls until ``come_back``."""
@@ -411,7 +435,7 @@ class FakeChannel:
     def unary_unary(self, path: str, request_serializer: Any, response_deserializer: Any) -> Any:
         async def call(request: Any, *, timeout: float, metadata: Any) -> Any:
             try:
-                return response_deserializer(await self._partition.call(path, request_serializer(request)))
+                return response_deserializer(await self._partition.answer(path, request_serializer(request), timeout))
             except StatusError as error:
                 raise _rpc_error(error) from error
 
@@ -428,6 +452,10 @@ class FakeChannel:
 
     def stream_stream(self, path: str, request_serializer: Any, response_deserializer: Any) -> Any:
         return lambda: _FakeStreamCall(self._partition)
+
+    def get_state(self) -> grpc.ChannelConnectivity:
+        down = self._partition.down
+        return grpc.ChannelConnectivity.TRANSIENT_FAILURE if down else grpc.ChannelConnectivity.READY
 
     async def close(self) -> None:
         pass
