@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from services.api import jsonform
+from services.api import jsonform, names
 from services.api.pb.ursa.core.v1.pod_pb2 import NodeAffinity
 from services.scheduler.core.plugins.requested_to_capacity_ratio import ShapePoint
 from services.scheduler.core.plugins.resource_amounts import DEFAULT_RESOURCES, Resource
+from services.scheduler.core.spreading import DO_NOT_SCHEDULE, DefaultConstraint
 
 T = TypeVar("T", bound="Arguments")
 
@@ -71,6 +72,27 @@ class DefaultPreemptionArgs(Arguments, frozen=True):
     min_candidate_nodes_absolute: Annotated[int, msgspec.Meta(ge=0)] = 100
 
 
+class SpreadConstraint(Arguments, frozen=True):
+    """A default TopologySpreadConstraint: it has no labelSelector, which depends on the pod."""
+
+    max_skew: Annotated[int, msgspec.Meta(ge=1)]
+    topology_key: Annotated[str, msgspec.Meta(min_length=1)]
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
+    min_domains: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    node_affinity_policy: Literal["", "Honor", "Ignore"] = ""
+    node_taints_policy: Literal["", "Honor", "Ignore"] = ""
+
+
+class PodTopologySpreadArgs(Arguments, frozen=True):
+    default_constraints: tuple[SpreadConstraint, ...] = ()
+    defaulting_type: Literal["System", "List"] = "System"
+
+
+class InterPodAffinityArgs(Arguments, frozen=True):
+    hard_pod_affinity_weight: Percentage = 1
+    ignore_preferred_terms_of_existing_pods: bool = False
+
+
 class NoArgs(Arguments, frozen=True):
     """For plug-ins that take none."""
 
@@ -104,6 +126,34 @@ def shape(param: RequestedToCapacityRatioParam | None, field: str) -> tuple[Shap
         if points[index].utilization <= points[index - 1].utilization:
             raise ArgumentError(f"{field}.shape[{index}].utilization", "values must be sorted in increasing order")
     return tuple(ShapePoint(point.utilization, point.score) for point in points)
+
+
+def default_constraints(args: PodTopologySpreadArgs) -> tuple[DefaultConstraint, ...]:
+    """Raises ``ArgumentError`` for constraints that are not to be used, listed twice, or that contradict themselves."""
+    if args.defaulting_type == "System" and args.default_constraints:
+        raise ArgumentError("defaultConstraints", 'must be empty unless defaultingType is "List"')
+    seen: set[tuple[str, str]] = set()
+    found = []
+    for index, one in enumerate(args.default_constraints):
+        field = f"defaultConstraints[{index}]"
+        for fault in names.qualified_name(one.topology_key):
+            raise ArgumentError(f"{field}.topologyKey", fault)
+        if (one.topology_key, one.when_unsatisfiable) in seen:
+            raise ArgumentError(field, f'"{one.topology_key}" with {one.when_unsatisfiable} is listed twice')
+        seen.add((one.topology_key, one.when_unsatisfiable))
+        if one.min_domains is not None and one.when_unsatisfiable != DO_NOT_SCHEDULE:
+            raise ArgumentError(f"{field}.minDomains", f"can only be used with whenUnsatisfiable {DO_NOT_SCHEDULE}")
+        found.append(
+            DefaultConstraint(
+                max_skew=one.max_skew,
+                topology_key=one.topology_key,
+                when_unsatisfiable=one.when_unsatisfiable,
+                min_domains=one.min_domains,
+                node_affinity_policy=one.node_affinity_policy,
+                node_taints_policy=one.node_taints_policy,
+            )
+        )
+    return tuple(found)
 
 
 def added_affinity(raw: Mapping[str, Any] | None) -> NodeAffinity | None:

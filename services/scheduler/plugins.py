@@ -86,6 +86,17 @@ def _balanced_allocation(args: Mapping[str, Any]) -> Iterable[Part]:
     return (BalancedAllocation(tuple(resource.name for resource in resources)),)
 
 
+def _pod_topology_spread(args: Mapping[str, Any]) -> Iterable[Part]:
+    defaults = plugin_args.default_constraints(plugin_args.parse(args, plugin_args.PodTopologySpreadArgs))
+    return PodTopologySpread(defaults), SpreadScore(defaults)
+
+
+def _inter_pod_affinity(args: Mapping[str, Any]) -> Iterable[Part]:
+    parsed = plugin_args.parse(args, plugin_args.InterPodAffinityArgs)
+    score = PodAffinityScore(parsed.hard_pod_affinity_weight, parsed.ignore_preferred_terms_of_existing_pods)
+    return InterPodAffinity(), score
+
+
 def _default_preemption(args: Mapping[str, Any]) -> Iterable[Part]:
     parsed = plugin_args.parse(args, plugin_args.DefaultPreemptionArgs)
     percentage, absolute = parsed.min_candidate_nodes_percentage, parsed.min_candidate_nodes_absolute
@@ -103,8 +114,8 @@ DEFAULTS = (
     Plugin("NodeAffinity", _node_affinity, weight=2),
     Plugin("NodePorts", _plain(NodePorts())),
     Plugin("NodeResourcesFit", _node_resources_fit),
-    Plugin("PodTopologySpread", _plain(PodTopologySpread(), SpreadScore()), weight=2),
-    Plugin("InterPodAffinity", _plain(InterPodAffinity(), PodAffinityScore()), weight=2),
+    Plugin("PodTopologySpread", _pod_topology_spread, weight=2),
+    Plugin("InterPodAffinity", _inter_pod_affinity, weight=2),
     Plugin("DefaultPreemption", _default_preemption),
     Plugin("NodeResourcesBalancedAllocation", _balanced_allocation),
     Plugin("ImageLocality", _plain(ImageLocality())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -19,6 +20,15 @@ DO_NOT_SCHEDULE = "DoNotSchedule"
 SCHEDULE_ANYWAY = "ScheduleAnyway"
 HONOR = "Honor"
 IGNORE = "Ignore"
+
+# Labels that controllers give to one pod of a set alone.
+LABELS_OF_ONE_POD = frozenset(
+    (
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/job-completion-index",
+    )
+)
 
 _NODE_AFFINITY = NodeAffinity()
 _TAINTS = TaintToleration()
@@ -52,26 +62,60 @@ class Constraint:
         return reduce(and_, known) if known else None
 
 
+@dataclass(frozen=True)
+class DefaultConstraint:
+    """A constraint for pods that have none of their own; whom it counts depends on the pod.
+
+    Source: kubernetes PodTopologySpreadArgs.defaultConstraints with defaultingType List.
+    """
+
+    max_skew: int
+    topology_key: str
+    when_unsatisfiable: str
+    min_domains: int | None = None
+    node_affinity_policy: str = ""
+    node_taints_policy: str = ""
+
+    def of(self, labels: Mapping[str, str]) -> TopologySpreadConstraint:
+        """For a pod with ``labels``: it counts pods that have them all, but for those that tell replicas apart."""
+        message = TopologySpreadConstraint(
+            max_skew=self.max_skew,
+            topology_key=self.topology_key,
+            when_unsatisfiable=self.when_unsatisfiable,
+            min_domains=self.min_domains,
+            node_affinity_policy=self.node_affinity_policy,
+            node_taints_policy=self.node_taints_policy,
+        )
+        message.label_selector.match_labels.update(labels)
+        return message
+
+
 class Spreading:
     """The constraints of one class with one action."""
 
-    def __init__(self, pods: PodClass, action: str) -> None:
-        spec = pods.pod.spec
+    def __init__(self, pods: PodClass, action: str, defaults: Sequence[DefaultConstraint]) -> None:
+        own = pods.pod.spec.topology_spread_constraints
+        if not own and defaults:
+            shared_labels = {key: value for key, value in pods.labels.items() if key not in LABELS_OF_ONE_POD}
+            messages = [default.of(shared_labels) for default in defaults] if shared_labels else []
+        else:
+            messages = list(own)
         self.constraints = tuple(
-            _constraint(message, pods)
-            for message in spec.topology_spread_constraints
-            if message.when_unsatisfiable == action
+            _constraint(message, pods) for message in messages if message.when_unsatisfiable == action
         )
         self.topology_keys = frozenset(constraint.topology_key for constraint in self.constraints)
 
 
-def spreading(pods: PodClass, action: str) -> Spreading | None:
-    """The class' constraints with ``action``; ``None`` if it has none. Compiled once."""
-    if not pods.pod.spec.topology_spread_constraints:
+def spreading(pods: PodClass, action: str, defaults: tuple[DefaultConstraint, ...] = ()) -> Spreading | None:
+    """The class' constraints with ``action``; ``None`` if it has none. Compiled once.
+
+    ``defaults`` are for classes that have no constraints at all, and labels.
+    """
+    if not (pods.pod.spec.topology_spread_constraints or defaults):
         return None
-    known: Spreading | None = pods.derived.get((Spreading, action))
+    known: Spreading | None = pods.derived.get((Spreading, action, defaults))
     if known is None:
-        known = pods.derived[(Spreading, action)] = Spreading(pods, action)
+        known = pods.derived[(Spreading, action, defaults)] = Spreading(pods, action, defaults)
     return known if known.constraints else None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from services.base.config import ConfigError, load
 from services.scheduler.config import SchedulerConfig
-from services.scheduler.core import DEFAULT_PROFILE, NodeTable, PodClasses, Profile, Profiles, plan
+from services.scheduler.core import DEFAULT_PROFILE, NodeId, NodeTable, PodClasses, Profile, Profiles, plan
 from services.scheduler.core.plugins.balanced_allocation import BalancedAllocation
 from services.scheduler.core.plugins.default_preemption import DefaultPreemption
 from services.scheduler.core.plugins.least_allocated import LeastAllocated
@@ -192,11 +192,96 @@ def test_the_guides_configuration_is_good(tmp_path: Path) -> None:
 
 def test_the_guides_plug_in_works_as_it_is_announced(configured: Any, distribution: Any) -> None:
     (module,) = blocks("python")
-    announced, profile = blocks("toml")[1:]
+    announced, profile = blocks("toml")[2:]
     distribution(tomllib.loads(announced)["project"]["entry-points"]["ursa.scheduler.plugins"], prefer_label=module)
     assert weights(only(configured(profile)))["PreferLabel"] == 7
 
 
+DEFAULTED = """
+[[profiles]]
+[[profiles.plugin_config]]
+name = "PodTopologySpread"
+args.defaultingType = "List"
+args.defaultConstraints = [{ maxSkew = 1, topologyKey = "zone", whenUnsatisfiable = "DoNotSchedule" }]
+"""
+
+
+def zones_of(profiles: Profiles, *pods: Any) -> list[str]:
+    """The zones that ``pods`` are placed in; zone "a" has far better nodes."""
+    table, classes = NodeTable(scheduler="s"), PodClasses()
+    for number in range(4):
+        table.upsert("rp-1", make_node(f"a-{number}", cpu="64", memory="256Gi", labels={"zone": "a"}))
+    table.upsert("rp-1", make_node("b-0", cpu="1", memory="1Gi", labels={"zone": "b"}))
+    decided = plan(table.freeze(), [classes.info(pod) for pod in pods], profiles)
+    return sorted(placement.node.name[0] for placement in decided.placements)
+
+
+def test_the_guides_spread_constraints_are_taken(configured: Any) -> None:
+    (defaults,) = [block for block in blocks("toml") if "defaultConstraints" in block]
+    assert only(configured(f"[[profiles]]\n{defaults}"))
+
+
+def test_listed_constraints_spread_pods_that_have_none(configured: Any) -> None:
+    profiles = configured(DEFAULTED)
+    alike = [make_pod(f"p{n}", cpu="200m", labels={"app": "web"}) for n in range(4)]
+    assert zones_of(profiles, *alike) == ["a", "a", "b", "b"]
+    assert zones_of(configured(""), *alike) == ["a"] * 4
+    # One of a set each: the label that tells them apart is left out.
+    numbered = [
+        make_pod(f"p{n}", cpu="200m", labels={"app": "web", "apps.kubernetes.io/pod-index": str(n)}) for n in range(4)
+    ]
+    assert zones_of(profiles, *numbered) == ["a", "a", "b", "b"]
+    # Nothing says whose like they are.
+    assert zones_of(profiles, *(make_pod(f"p{n}", cpu="200m") for n in range(4))) == ["a"] * 4
+    # Their own constraints count, and no others.
+    own = [make_pod(f"p{n}", cpu="200m", labels={"app": "web"}) for n in range(4)]
+    for pod in own:
+        constraint = pod.spec.topology_spread_constraints.add(
+            max_skew=9, topology_key="zone", when_unsatisfiable="DoNotSchedule"
+        )
+        constraint.label_selector.match_labels["app"] = "web"
+    assert zones_of(profiles, *own) == ["a"] * 4
+
+
+@pytest.mark.parametrize(("args", "near"), [("", True), ("args.hardPodAffinityWeight = 0", False)])
+def test_what_required_affinity_of_placed_pods_weighs(configured: Any, args: str, near: bool) -> None:
+    text = f'[[profiles]]\n[[profiles.plugin_config]]\nname = "InterPodAffinity"\n{args}\n'
+    assert drawn(configured(text), "required") == near
+
+
+@pytest.mark.parametrize(("ignore", "near"), [("false", True), ("true", False)])
+def test_preferences_of_placed_pods_may_be_ignored(configured: Any, ignore: str, near: bool) -> None:
+    text = '[[profiles]]\n[[profiles.plugin_config]]\nname = "InterPodAffinity"\n'
+    assert drawn(configured(f"{text}args.ignorePreferredTermsOfExistingPods = {ignore}"), "preferred") == near
+    # A newcomer with preferences of its own sees those of the others all the same.
+    assert drawn(configured(f"{text}args.ignorePreferredTermsOfExistingPods = {ignore}"), "preferred", wishes=True)
+
+
+def drawn(profiles: Profiles, how: str, *, wishes: bool = False) -> bool:
+    """A pod goes to the small node, where one is that wants its company."""
+    table, classes = NodeTable(scheduler="s"), PodClasses()
+    for name, cpu in (("large", "64"), ("small", "8")):
+        table.upsert("rp-1", make_node(name, cpu=cpu, labels={"kubernetes.io/hostname": name}))
+    there = make_pod("there", cpu="1", labels={"app": "there"})
+    affinity = there.spec.affinity.pod_affinity
+    if how == "required":
+        term = affinity.required_during_scheduling_ignored_during_execution.add()
+    else:
+        term = affinity.preferred_during_scheduling_ignored_during_execution.add(weight=100).pod_affinity_term
+    term.topology_key = "kubernetes.io/hostname"
+    term.label_selector.match_labels["app"] = "new"
+    table.assign(classes.info(there), NodeId("rp-1", "small"))
+    new = make_pod("new", cpu="4", labels={"app": "new"})
+    if wishes:
+        own = new.spec.affinity.pod_affinity.preferred_during_scheduling_ignored_during_execution.add(weight=1)
+        own.pod_affinity_term.topology_key = "kubernetes.io/hostname"
+        own.pod_affinity_term.label_selector.match_labels["app"] = "nobody"
+    (placement,) = plan(table.freeze(), [classes.info(new)], profiles).placements
+    return placement.node.name == "small"
+
+
+SPREAD = '[[profiles]]\n[[profiles.plugin_config]]\nname = "PodTopologySpread"\n'
+ZONE = 'maxSkew = 1, topologyKey = "zone", whenUnsatisfiable = "DoNotSchedule"'
 FIT = '[[profiles]]\n[[profiles.plugin_config]]\nname = "NodeResourcesFit"\n'
 
 
@@ -275,6 +360,31 @@ FIT = '[[profiles]]\n[[profiles.plugin_config]]\nname = "NodeResourcesFit"\n'
         (
             '[[profiles]]\n[[profiles.plugin_config]]\nname = "NodeAffinity"\nargs.addedAffinity.required = []',
             "profiles[0].plugin_config[0].args.addedAffinity.required",
+        ),
+        (
+            f'{SPREAD}args.defaultConstraints = [{{ {ZONE} }}]',
+            'args.defaultConstraints: must be empty unless defaultingType is "List"',
+        ),
+        (
+            f'{SPREAD}args = {{ defaultingType = "List", defaultConstraints = [{{ {ZONE} }}, {{ {ZONE} }}] }}',
+            'args.defaultConstraints[1]: "zone" with DoNotSchedule is listed twice',
+        ),
+        (
+            f'{SPREAD}args = {{ defaultingType = "List", defaultConstraints = [{{ {ZONE}, labelSelector = {{}} }}] }}',
+            "args.defaultConstraints[0]: Object contains unknown field `labelSelector`",
+        ),
+        (
+            f'{SPREAD}args = {{ defaultingType = "List", defaultConstraints = [{{ {ZONE.replace("1", "0")} }}] }}',
+            "args.defaultConstraints[0].maxSkew: Expected `int` >= 1",
+        ),
+        (
+            f'{SPREAD}args = {{ defaultingType = "List", defaultConstraints = [{{ {ZONE.replace("zone", "a b")} }}] }}',
+            "args.defaultConstraints[0].topologyKey: ",
+        ),
+        (f'{SPREAD}args.defaultingType = "Some"', "args.defaultingType: Invalid enum value 'Some'"),
+        (
+            '[[profiles]]\n[[profiles.plugin_config]]\nname = "InterPodAffinity"\nargs.hardPodAffinityWeight = 101',
+            "profiles[0].plugin_config[0].args.hardPodAffinityWeight: Expected `int` <= 100",
         ),
         (
             '[[profiles]]\n[[profiles.plugin_config]]\nname = "DefaultPreemption"\n'

@@ -90,14 +90,23 @@ class InterPodAffinity(DomainFilter):
 
 
 class PodAffinityScore(DomainScore):
-    """kubernetes plugins/interpodaffinity/scoring.go, with its argument hardPodAffinityWeight (0…100)."""
+    """kubernetes plugins/interpodaffinity/scoring.go, with its arguments.
+
+    ``hard_pod_affinity_weight`` (0…100): what placed pods' required affinity for the newcomer scores.
+    ``ignore_preferred_terms_of_existing_pods``: a newcomer without preferred terms of its own is not scored at all.
+    """
 
     name = "InterPodAffinity"
 
-    def __init__(self, hard_pod_affinity_weight: int = 1) -> None:
+    def __init__(
+        self, hard_pod_affinity_weight: int = 1, ignore_preferred_terms_of_existing_pods: bool = False
+    ) -> None:
         self._hard_weight = hard_pod_affinity_weight
+        self._ignore_existing = ignore_preferred_terms_of_existing_pods
 
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
+        if self._ignore_existing and not pods.terms.preferred:
+            return ()
         return self._of_itself(pods, usage).keys() | self._wishes(pods, usage).keys()
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainPoints:

@@ -1,8 +1,9 @@
 """PodTopologySpread: pods that a selector matches are spread evenly over the domains of a topology key.
 
-DoNotSchedule constraints filter, ScheduleAnyway constraints score (KEP-895). Only constraints of the pod itself are
-looked at. kube-scheduler's default profile also has system defaults (hostname and zone, ScheduleAnyway), but applies
-them only to pods that a Service, ReplicaSet or the like selects, which this scheduler does not watch.
+DoNotSchedule constraints filter, ScheduleAnyway constraints score (KEP-895). A pod without constraints has those that
+the profile lists (defaultConstraints), counting the pods that have all its labels. kube-scheduler's system defaults
+(hostname and zone, ScheduleAnyway) are for pods that a Service, ReplicaSet or the like selects, which this scheduler
+does not watch: they are not applied.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from services.scheduler.core.plugin import (
     PodChange,
 )
 from services.scheduler.core.pods import PodClass
-from services.scheduler.core.spreading import DO_NOT_SCHEDULE, SCHEDULE_ANYWAY, Constraint, Spreading, spreading
+from services.scheduler.core.spreading import (
+    DO_NOT_SCHEDULE,
+    SCHEDULE_ANYWAY,
+    Constraint,
+    DefaultConstraint,
+    Spreading,
+    spreading,
+)
 from services.scheduler.core.topology import HOSTNAME, Topology
 from services.scheduler.core.usage import Usage
 
@@ -45,28 +53,31 @@ class PodTopologySpread(DomainFilter):
         Cluster.NODE_ADDED | Cluster.LABELS_CHANGED | Cluster.TAINTS_CHANGED | Cluster.POD_ADDED | Cluster.POD_GONE
     )
 
+    def __init__(self, defaults: tuple[DefaultConstraint, ...] = ()) -> None:
+        self._defaults = defaults
+
     def helps(self, pods: PodClass, change: PodChange) -> bool:
         """A counted pod that came raises the least count, one that left makes room."""
         if not change.what & self.helped_by:
             return False
-        spread = spreading(pods, DO_NOT_SCHEDULE)
+        spread = spreading(pods, DO_NOT_SCHEDULE, self._defaults)
         # A pod that begins to end is counted no more: it is reported as gone, and does not count as what it is now.
         constraints = () if spread is None else spread.constraints
         return any(c.counted is not None and c.counted.number(change.kind, {}) for c in constraints)
 
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
-        spread = spreading(pods, DO_NOT_SCHEDULE)
+        spread = spreading(pods, DO_NOT_SCHEDULE, self._defaults)
         return () if spread is None else spread.topology_keys
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainMask:
-        spread = spreading(pods, DO_NOT_SCHEDULE)
+        spread = spreading(pods, DO_NOT_SCHEDULE, self._defaults)
         assert spread is not None
         return _SpreadMask([_Balance(*_counted(c, spread, pods, nodes, usage, topology)) for c in spread.constraints])
 
     def closed(
         self, pods: PodClass, nodes: NodeColumns, usage: Usage, left: Usage, topology: Topology
     ) -> Mapping[str, Bools]:
-        spread = spreading(pods, DO_NOT_SCHEDULE)
+        spread = spreading(pods, DO_NOT_SCHEDULE, self._defaults)
         assert spread is not None
         closed: Bools = np.zeros(len(topology.group), dtype=np.bool_)
         for constraint in spread.constraints:
@@ -84,12 +95,15 @@ class SpreadScore(DomainScore):
 
     name = "PodTopologySpread"
 
+    def __init__(self, defaults: tuple[DefaultConstraint, ...] = ()) -> None:
+        self._defaults = defaults
+
     def topology_keys(self, pods: PodClass, usage: Usage) -> Collection[str]:
-        spread = spreading(pods, SCHEDULE_ANYWAY)
+        spread = spreading(pods, SCHEDULE_ANYWAY, self._defaults)
         return () if spread is None else spread.topology_keys
 
     def open(self, pods: PodClass, nodes: NodeColumns, usage: Usage, topology: Topology) -> DomainPoints:
-        spread = spreading(pods, SCHEDULE_ANYWAY)
+        spread = spreading(pods, SCHEDULE_ANYWAY, self._defaults)
         assert spread is not None
         counted = [_counted(c, spread, pods, nodes, usage, topology) for c in spread.constraints]
         return _SpreadPoints([(constraint, counts) for constraint, counts, _ in counted])
