@@ -49,6 +49,11 @@ class Connection:
         self.clientset = Clientset(self.channel, bulk=self.bulk, timeouts=timeouts)
         self.mux = WatchMux(self.channel, clock, rand, partition=name)
 
+    @property
+    def reachable(self) -> bool:
+        """A server is there, whether or not it has said anything yet."""
+        return self.mux.connected or self.channel.get_state() is grpc.ChannelConnectivity.READY
+
     async def run(self) -> None:
         """Until cancelled."""
         try:

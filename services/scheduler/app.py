@@ -215,7 +215,7 @@ class Scheduler:
         stale = stale or silent
         if self.state.table.is_stale(name) != stale:
             _log.log(
-                logging.WARNING if stale else logging.INFO,
+                logging.WARNING if stale and self._has_synced(name) else logging.INFO,
                 "resource partition is stale: its nodes are no candidates" if stale else "resource partition is back",
                 extra={"resource_partition": name, "cause": "claims unanswered" if silent else "watches"},
             )
