@@ -100,8 +100,10 @@ class SchedulerState:
             if change.new is None:
                 assert change.old is not None
                 self.table.remove(change.partition, change.old.metadata.name)
-            else:
-                happened |= self.table.upsert(change.partition, change.new)
+                continue
+            news = self.table.upsert(change.partition, change.new)
+            if not self.table.is_stale(change.partition):
+                happened |= news
         self._news.happened(happened, now)
 
     def namespaces_changed(self, changes: Sequence[Change[SeenNamespace]], now: float) -> None:
@@ -136,7 +138,7 @@ class SchedulerState:
             if old is not None and (new is None or new.frees(old)):
                 happened |= Cluster.POD_GONE
             promised += self.promises.note(node, new)
-            for uid in self.contention.changed(node):
+            for uid in self.contention.changed(node, gone=new is None):
                 self.queue.retry(uid)
         self._news.happened(happened, now)
         return promised
@@ -378,7 +380,12 @@ class SchedulerState:
             return
         before = self.table.node_of(seen.uid)
         if before == seen.node:
+            known = self.table.pod(seen.uid)
             self.table.assign(seen.info, seen.node)
+            if known is not None and known.kind is not seen.info.kind:
+                # Its labels are others, or it has begun to end: who looks at its neighbours may see it differently.
+                self._news.pod(known, Cluster.POD_GONE)
+                self._news.pod(seen.info, Cluster.POD_ADDED)
             return
         if before is not None:
             self._released(seen.uid)
@@ -399,6 +406,7 @@ class SchedulerState:
         self._epochs.pop(uid, None)
         self.alternatives.forget(uid)
         self.promises.forget(uid)
+        self.contention.forget(uid)
         self.queue.discard(uid)
 
     def _released(self, uid: str) -> None:

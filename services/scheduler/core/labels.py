@@ -90,6 +90,9 @@ class LabelColumns:
         self._rows[row] = labels
         for key, encoder in self._encoders.items():
             encoder.set(row, labels.get(key))
+            if len(encoder.code_of) > 2 * len(self._rows):
+                # Most of its values are on no row any more: names of hosts that are gone.
+                self._encoders[key] = _Encoder(self._rows, key, len(self._rows))
 
     def freeze(self) -> FrozenLabels:
         for key in self._wanted - self._encoders.keys():

@@ -75,6 +75,8 @@ class NodeTable:
         # Rows whose sums are still to be changed, by class and sign: many placements become one vector operation.
         self._pending: dict[tuple[PodClass, int], list[int]] = {}
         self._frozen: NodeColumns | None = None
+        # One object while no row changes hands: what is kept by row elsewhere is good as long as that is the same.
+        self._frozen_ids: tuple[NodeId, ...] | None = None
         for resource in (*SCORED_RESOURCES, PODS):
             self._resource(resource)
         self._taint_class_of(())
@@ -117,6 +119,7 @@ class NodeTable:
         self._allocatable[:, row] = 0
         self._labels.set(row, {})
         self._ids[row] = NO_NODE
+        self._frozen_ids = None
         self._images.replace(row, self._images_of(row), {})
         self._facts[row] = None
         self._free.append(row)
@@ -134,7 +137,8 @@ class NodeTable:
             return Cluster.NOTHING
         (self._stale.add if stale else self._stale.discard)(partition)
         self._changed()
-        return Cluster.NOTHING if stale else Cluster.NODE_USABLE
+        # What its nodes became meanwhile was not told.
+        return Cluster.NOTHING if stale else Cluster.NODE_ADDED | Cluster.NODE_USABLE
 
     def is_stale(self, partition: str) -> bool:
         """As ``set_stale`` last said."""
@@ -245,8 +249,10 @@ class NodeTable:
         # Stable, so that equal hashes fall back on the order of rows; 63 bits make that a curiosity.
         rank[np.argsort(self._tie, kind="stable")] = np.arange(len(self._tie))
         stale = [code for name, code in self._partitions.items() if name in self._stale]
+        if self._frozen_ids is None:
+            self._frozen_ids = tuple(self._ids)
         return NodeColumns(
-            ids=tuple(self._ids),
+            ids=self._frozen_ids,
             uids=tuple("" if known is None else known.uid for known in self._facts),
             resource_versions=tuple(self._versions),
             alive=frozen(self._alive.copy()),
@@ -275,6 +281,7 @@ class NodeTable:
         row = self._free.pop()
         self._rows[node] = row
         self._ids[row] = node
+        self._frozen_ids = None
         self._alive[row] = True
         self._tie[row] = tie_hash(self._seed, self._scheduler, node)
         code = self._partitions.setdefault(node.partition, len(self._partitions))
@@ -296,6 +303,7 @@ class NodeTable:
         self._evictable.forget()
         self._facts.extend([None] * (rows - before))
         self._ids.extend([NO_NODE] * (rows - before))
+        self._frozen_ids = None
         self._versions.extend([0] * (rows - before))
         # Lowest row last: the free list is a stack.
         self._free.extend(range(rows - 1, before - 1, -1))
@@ -331,6 +339,13 @@ class NodeTable:
 
     def _taint_class_of(self, taints: tuple[tuple[str, str, str], ...]) -> int:
         code = self._taint_classes.get(taints)
+        if code is None and len(self._taints) > 2 * len(self._alive):
+            # Most of them are on no row any more.
+            self._taint_classes, self._taints = {}, []
+            self._taint_class_of(())
+            for row, known in enumerate(self._facts):
+                self._taint_class[row] = 0 if known is None else self._taint_class_of(known.taints)
+            code = self._taint_classes.get(taints)
         if code is None:
             code = self._taint_classes[taints] = len(self._taints)
             self._taints.append(_taint_messages(taints))

@@ -157,7 +157,7 @@ def test_a_stale_partition_keeps_its_nodes_and_pods() -> None:
     snapshot = table.freeze()
     assert snapshot.nodes.count == 1 and snapshot.nodes.stale[0]
     assert requested(snapshot, "cpu") == {NodeId("rp-1", "a"): 1000}
-    assert table.set_stale("rp-1", False) is Cluster.NODE_USABLE
+    assert table.set_stale("rp-1", False) == Cluster.NODE_ADDED | Cluster.NODE_USABLE
     assert table.set_stale("rp-1", False) is Cluster.NOTHING
 
 
