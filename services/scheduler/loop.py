@@ -28,6 +28,7 @@ from services.scheduler.decision import Decision, Refusal
 from services.scheduler.events import EventRecorder
 from services.scheduler.evictor import Evictor
 from services.scheduler.inheritance import Inheritance
+from services.scheduler.lanes import Lanes
 from services.scheduler.ledgers import SeenLedger
 from services.scheduler.prober import Prober
 from services.scheduler.queue import Entry, Place
@@ -96,7 +97,7 @@ class SchedulerLoop:
         self._evictor = Evictor(pods, self.releaser, clock=clock, rand=rand, timeout_s=timeout_s)
         self._claims_of = claims_of
         self._inheritance = Inheritance(config.tenant_partition.name, clock=clock)
-        self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
+        self._lanes = Lanes(self._start, slots=self._config.bind_batches_in_flight, size=self._config.bind_batch_pods)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
         # Resource partitions that gauges speak of.
@@ -114,6 +115,9 @@ class SchedulerLoop:
 
     def nodes_changed(self, changes: Sequence[Change[Node]]) -> None:
         """A batch of one resource partition's nodes."""
+        for partition in {change.partition for change in changes}:
+            if not self._state.table.is_stale(partition):
+                self._lanes.open(partition)
         self._state.nodes_changed(changes, self._clock.monotonic())
         self._wake_if_needed()
 
@@ -132,12 +136,18 @@ class SchedulerLoop:
         """A resource partition is out of reach or grants no claim for too long, or is back."""
         self._state.partition_stale(partition, stale, self._clock.monotonic())
         metrics.STALE.labels(partition).set(int(stale))
+        if stale:
+            # Those that wait for a slot go elsewhere.
+            self._fence(self._lanes.close(partition))
+        else:
+            self._lanes.open(partition)
         self._wake_if_needed()
 
     def partition_removed(self, partition: str) -> None:
         """A resource partition is no part of the cluster any more."""
         self._state.partition_removed(partition)
         self.silence.forget(partition)
+        self._fence(self._lanes.close(partition))
         metrics.STALE.labels(partition).set(0)
 
     def _wake_if_needed(self) -> None:
@@ -157,14 +167,18 @@ class SchedulerLoop:
                 tasks.start(self._evictor.run(), name="evictions")
                 tasks.start(self._prober.run(), name="probes")
                 tasks.start(self._tick(), name="tick")
-                while True:
-                    await self._wake.wait()
-                    self._wake.clear()
-                    while self._state.queue.has_active:
-                        await self._batch(tasks)
+                try:
+                    while True:
+                        await self._wake.wait()
+                        self._wake.clear()
+                        while self._state.queue.has_active:
+                            await self._batch()
+                finally:
+                    # Before the tasks end: a slot that they give back starts no other.
+                    self._tasks = None
+                    self._lanes.clear()
         finally:
             self._tasks = None
-            self._slots = asyncio.Semaphore(self._config.bind_batches_in_flight)
             self._evictor.forget()
             self.silence.clear()
             self._state.abandon(self._clock.monotonic())
@@ -178,32 +192,16 @@ class SchedulerLoop:
         partitions = [(name, claims) for name, claims in known if claims is not None]
         self._state.inherited = await self._inheritance.find(partitions, self._state.waiting)
 
-    async def _batch(self, tasks: Supervisor) -> None:
-        # A free slot first: while every slot is taken, pods gather for the next plan.
-        await self._slots.acquire()
+    async def _batch(self) -> None:
+        # A free slot first: while every partition is busy, pods gather for the next plan.
+        await self._lanes.free()
         entries = self._state.queue.take(self._config.plan_pods_max)
         decision = self._decide(entries)
         self._tell(decision)
-        parts = list(self._parts(decision.attempts))
-        if not parts:
-            self._slots.release()
-        for index, (partition, part) in enumerate(parts):
-            if index:
-                await self._slots.acquire()
-            tasks.start(self._carried(partition, part, Slot(self._slots.release)), name="carry")
+        for partition, attempts in _by_partition(decision.attempts).items():
+            self._lanes.send(partition, attempts)
         # Let the watches have their turn, however long the queue is.
         await self._clock.sleep(PAUSE_S if len(entries) < SMALL_PLAN_PODS else 0.0)
-
-    def _parts(self, attempts: Sequence[Attempt]) -> Iterator[tuple[str, list[Attempt]]]:
-        """Batches of one resource partition each, in turns, so that each has its share of the slots."""
-        by_partition: dict[str, list[Attempt]] = {}
-        for attempt in attempts:
-            by_partition.setdefault(attempt.node.partition, []).append(attempt)
-        size = self._config.bind_batch_pods
-        for start in range(0, len(attempts), size):
-            for partition, of_partition in by_partition.items():
-                if part := of_partition[start : start + size]:
-                    yield partition, part
 
     def _decide(self, entries: Sequence[Entry]) -> Decision:
         started = self._clock.monotonic()
@@ -220,6 +218,10 @@ class SchedulerLoop:
 
     # Carrying out
 
+    def _start(self, partition: str, attempts: Sequence[Attempt], slot: Slot) -> None:
+        if self._tasks is not None:
+            self._tasks.start(self._carried(partition, attempts, slot), name="carry")
+
     async def _carried(self, partition: str, attempts: Sequence[Attempt], slot: Slot) -> None:
         started = self._clock.monotonic()
         try:
@@ -231,10 +233,10 @@ class SchedulerLoop:
 
     def _carry(self, attempts: Sequence[Attempt]) -> None:
         """Attempts that hold a promise, again; beside the batches in flight, as they are few."""
-        if self._tasks is None:
-            return
-        for partition, part in self._parts(attempts):
-            self._tasks.start(self._carried(partition, part, Slot(_nothing)), name="carry")
+        size = self._config.bind_batch_pods
+        for partition, some in _by_partition(attempts).items():
+            for start in range(0, len(some), size):
+                self._start(partition, some[start : start + size], Slot(_nothing))
 
     def _fence_dropped(self) -> None:
         """Attempts that nobody carries any more (they held a promise) and whose pod is gone or bound elsewhere."""
@@ -318,6 +320,13 @@ class SchedulerLoop:
             metrics.NODES.labels(partition).set(count)
             metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
             metrics.CLAIMS_WAITED.labels(partition).set(self.silence.waited_s(partition))
+
+
+def _by_partition(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
+    found: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        found.setdefault(attempt.node.partition, []).append(attempt)
+    return found
 
 
 def _nothing() -> None:

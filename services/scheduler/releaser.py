@@ -14,6 +14,7 @@ from typing import Protocol
 
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome, ClaimRelease
 from services.base.clock import Clock
+from services.base.tasks import Supervisor
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
 from services.scheduler.inheritance import ListApi
@@ -50,7 +51,9 @@ class Releaser:
         self._timeout_s = timeout_s
         # By resource partition and pod UID: a later fact about a pod replaces an earlier one.
         self._owed: dict[str, dict[str, ClaimRelease]] = {}
-        self._wake = asyncio.Event()
+        # Who pays, per resource partition, while there is something to pay.
+        self._payers: set[str] = set()
+        self._tasks: Supervisor | None = None
 
     @property
     def owed(self) -> Mapping[str, int]:
@@ -60,7 +63,7 @@ class Releaser:
     def owe(self, partition: str, release: ClaimRelease) -> None:
         """Release soon."""
         self._owed.setdefault(partition, {})[release.pod_uid] = release
-        self._wake.set()
+        self._pay(partition)
 
     async def release(self, partition: str, releases: Sequence[ClaimRelease]) -> None:
         """Release now; what is not acknowledged is owed."""
@@ -68,29 +71,34 @@ class Releaser:
             self._owed.setdefault(partition, {})[release.pod_uid] = release
         if releases:
             await self._send(partition, releases)
-            self._wake.set()
+            self._pay(partition)
 
     async def run(self) -> None:
-        """Send what is owed until cancelled."""
-        while True:
-            if not self._owed:
-                self._wake.clear()
-                await self._wake.wait()
-            await self._round()
-            if self._owed:
-                await self._clock.sleep(RETRY_PAUSE_S)
+        """Send what is owed until cancelled; each partition has a task of its own, and waits for no other."""
+        try:
+            async with Supervisor() as tasks:
+                self._tasks = tasks
+                for partition in list(self._owed):
+                    self._pay(partition)
+                await asyncio.Event().wait()
+        finally:
+            self._tasks = None
+            self._payers.clear()
 
-    async def _round(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            # One partition that does not answer holds up no other.
-            for partition in list(self._owed):
-                group.create_task(self._pay(partition))
+    def _pay(self, partition: str) -> None:
+        if self._tasks is not None and partition in self._owed and partition not in self._payers:
+            self._payers.add(partition)
+            self._tasks.start(self._pay_all(partition), name=f"releases-{partition}")
 
-    async def _pay(self, partition: str) -> None:
-        left = list(self._owed.get(partition, {}).values())
-        for start in range(0, len(left), BATCH):
-            if not await self._send(partition, left[start : start + BATCH]):
-                return
+    async def _pay_all(self, partition: str) -> None:
+        try:
+            while left := list(self._owed.get(partition, {}).values()):
+                for start in range(0, len(left), BATCH):
+                    if not await self._send(partition, left[start : start + BATCH]):
+                        await self._clock.sleep(RETRY_PAUSE_S)
+                        break
+        finally:
+            self._payers.discard(partition)
 
     async def _send(self, partition: str, releases: Sequence[ClaimRelease]) -> bool:
         """False: not worth sending more now."""

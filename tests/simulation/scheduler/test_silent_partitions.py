@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.api.kinds import PODS
-from services.api.pb.ursa.scheduling.v1.capacity_pb2 import BatchClaimRequest
+from services.api.pb.ursa.scheduling.v1.capacity_pb2 import BatchClaimRequest, ClaimRelease
 from services.scheduler.app import Scheduler
 from tests.support.client_world import until
 from tests.support.scheduling import SchedulerWorld
@@ -109,3 +109,62 @@ async def test_a_slow_answer_is_no_silence_while_others_are_granted() -> None:
             assert not scheduler.state.table.is_stale("rp-1")
         await world.until_bound(20)
         assert not world.tenant.called("BatchRevokeBind")
+
+
+async def test_claims_that_hang_in_one_partition_delay_no_pod_of_another() -> None:
+    world = SchedulerWorld(stale_after_s=60.0, bind_batch_pods=2, bind_batches_in_flight=2)
+    for name in world.resource:
+        world.add_nodes(name, 10)
+    async with world.running() as scheduler:
+        await until(world.clock, lambda: scheduler.started)
+        mute(world, "rp-2", "hang")
+        slowest = 0.0
+        for number in range(20):
+            # Some go to the one, some to the other; those that go to the partition that answers are bound at once.
+            world.add_pods(*(f"p{number}-{n}" for n in range(4)), cpu="100m")
+            await world.clock.advance(0.3)
+            there = {uid for uid, node in nodes_of(scheduler, world).items() if node == "rp-1"}
+            late = there - {uid for uid, _, _ in world.tenant.bindings}
+            slowest = max(slowest, len(late))
+            assert len(nodes_of(scheduler, world)) == 4 * (number + 1), "all are planned"
+        assert not slowest
+        bound = len(world.tenant.placements())
+        assert 20 < bound < 60
+        heal(world, "rp-2")
+        await world.until_bound(80, seconds=40)
+        await all_settled(world, scheduler)
+    world.assert_claims_are_those_of_bound_pods()
+
+
+async def test_a_scheduler_that_stops_starts_nothing_that_still_waited_for_a_slot() -> None:
+    world = SchedulerWorld(("rp-1",), stale_after_s=60.0, bind_batch_pods=1, bind_batches_in_flight=1)
+    world.add_nodes("rp-1", 10)
+    mute(world, "rp-1", "hang")
+    async with world.running() as scheduler:
+        world.add_pods(*(f"p{n}" for n in range(5)), cpu="100m")
+        await until(world.clock, lambda: scheduler.state.assumed == 5)
+        await world.clock.advance(1)
+    assert len(claimed(world, "rp-1")) == 1 and scheduler.state.assumed == 0
+
+
+def nodes_of(scheduler: Scheduler, world: SchedulerWorld) -> dict[str, str]:
+    """Pod UID → partition of the node that it counts on."""
+    uids = [pod.metadata.uid for pod in world.tenant.objects[PODS.resource].values()]
+    return {uid: node.partition for uid in uids if (node := scheduler.state.table.node_of(uid)) is not None}
+
+
+@pytest.mark.parametrize("how", ["hang", "unavailable"])
+async def test_releases_that_one_partition_does_not_take_delay_no_other(how: str) -> None:
+    world = SchedulerWorld()
+    released = ClaimRelease(fact=ClaimRelease.ABSENT)
+    async with world.running() as scheduler:
+        await until(world.clock, lambda: scheduler.started)
+        world.resource["rp-1"].fall_silent("BatchRelease", how=how)
+        scheduler.loop.releaser.owe("rp-1", ClaimRelease(pod_uid="stuck", fact=released.fact))
+        await world.clock.advance(0.5)
+        for number in range(10):
+            scheduler.loop.releaser.owe("rp-2", ClaimRelease(pod_uid=f"uid-{number}", fact=released.fact))
+            await world.clock.advance(0.1)
+            assert scheduler.loop.releaser.owed == {"rp-1": 1}
+        world.resource["rp-1"].speak()
+        await until(world.clock, lambda: not scheduler.loop.releaser.owed, seconds=15)
