@@ -157,7 +157,9 @@ class SchedulingQueue:
                     self._wake_group(group, now, 2 * wave.size)
 
     def tick(self, now: float) -> None:
-        """Time has passed: backoffs end, and who has waited long is tried again."""
+        """Time has passed: backoffs end, and who has waited long is tried again. The next wave comes, where nobody is
+        left of the last one who could be planned."""
+        self.planned(now)
         while self._backoff and self._backoff[0][0] <= now:
             at, _, uid = heapq.heappop(self._backoff)
             entry = self._entries.get(uid)

@@ -211,6 +211,23 @@ def test_changes_in_the_middle_of_a_wave_wake_nobody_twice_and_lose_nobody(queue
     assert judge(queue, 1, 31.0)[0] == [f"w{WAVE_FIRST}"]
 
 
+@pytest.mark.parametrize("tried", [0, 3])
+def test_a_wave_that_is_deleted_before_it_is_tried_hands_its_news_on(queue: SchedulingQueue, tried: int) -> None:
+    storm(queue, 200, 0.0)
+    queue.happened(Cluster.POD_GONE, 30.0)
+    if tried:
+        for entry in queue.take(tried):
+            queue.discard(entry.pod.uid)
+        queue.planned(30.0)
+    for number in range(tried, WAVE_FIRST):
+        queue.discard(f"uid-acme-default-w{number}")
+    assert not queue.has_active
+    queue.tick(30.2)
+    assert judge(queue, 1, 30.2)[0] == [f"w{WAVE_FIRST}"]
+    queue.tick(30.4)
+    assert not queue.has_active, "one of them was refused"
+
+
 def test_a_hint_decides_which_other_pod_helps_whom(queue: SchedulingQueue) -> None:
     friend, other = info("friend", labels={"app": "db"}), info("other")
     hinted = SchedulingQueue(HELPED_BY, hint=lambda pods, refused_by, change: change.kind is friend.kind)
