@@ -19,6 +19,7 @@ class TcpProxy:
         self.swallow_answers = False
         self.swallow_requests = False
         self.swallowed = asyncio.Event()
+        self.bytes_swallowed = 0
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -57,6 +58,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if self.swallow_requests if requests else self.swallow_answers:
+                    self.bytes_swallowed += len(data)
                     self.swallowed.set()
                     continue
                 writer.write(data)

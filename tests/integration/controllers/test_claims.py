@@ -7,6 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+from prometheus_client import Counter
+
 from services.api.pb.ursa.core.v1 import pod_pb2
 from services.api.pb.ursa.scheduling.v1 import capacity_pb2
 from services.base.clock import SystemClock
@@ -15,6 +17,7 @@ from services.base.tasks import stop_task
 from services.client.election import ElectionConfig
 from services.client.partitions import Connection
 from services.controllers.app import ControllerManager
+from services.controllers.claims import metrics
 from services.controllers.config import ClaimsConfig, ControllersConfig, PartitionAddress
 from tests.integration.apiserver.world import eventually
 from tests.integration.controllers.conftest import Cluster
@@ -37,6 +40,24 @@ async def manager(cluster: Cluster, *, review_after_s: float = REVIEW_S) -> Asyn
         yield made
     finally:
         await stop_task(task)
+
+
+def asked(partition: str) -> float:
+    return _total(metrics.QUESTIONS, partition)
+
+
+def failed(partition: str) -> float:
+    return _total(metrics.FAILURES, partition)
+
+
+def _total(counter: Counter, partition: str) -> float:
+    """Over all labels but the partition; the manager runs in this process."""
+    return sum(
+        sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["tenant_partition"] == partition
+    )
 
 
 async def _follows_all(made: ControllerManager) -> bool:
@@ -94,15 +115,29 @@ async def test_a_claim_of_a_pod_that_never_was_and_of_a_deleted_tenant_end(clust
         await eventually(lambda: _no_claims(cluster), within_s=10)
 
 
+async def reviewed(cluster: Cluster, name: str, stay: set[str]) -> None:
+    """A review has run: it has ended the claim, younger than those of ``stay``, of a pod that nobody binds."""
+    before = asked("tp-1")
+    orphan = await cluster.create(name)
+    assert (await cluster.claim(orphan)).state == capacity_pb2.ClaimOutcome.HELD
+
+    async def ended() -> bool:
+        return orphan.metadata.uid not in await cluster.claims()
+
+    await eventually(ended, within_s=10)
+    assert asked("tp-1") > before
+    assert await cluster.claims() == stay
+
+
 async def test_a_bound_pods_claim_never_ends_not_even_across_restarts(cluster: Cluster) -> None:
     async with manager(cluster, review_after_s=0.3):
         stays = await cluster.placed("stays")
-        await asyncio.sleep(1.0)  # several review periods
-        assert await cluster.claims() == {stays.metadata.uid}
+        for number in range(3):
+            await reviewed(cluster, f"first-{number}", {stays.metadata.uid})
     async with manager(cluster, review_after_s=0.3) as again:
         assert again.claims is not None
-        await asyncio.sleep(1.0)
-        assert await cluster.claims() == {stays.metadata.uid}
+        for number in range(3):
+            await reviewed(cluster, f"again-{number}", {stays.metadata.uid})
 
 
 async def test_what_ended_while_no_manager_ran_is_found(cluster: Cluster) -> None:
@@ -125,7 +160,12 @@ async def test_a_partition_that_is_down_keeps_its_claims_and_others_proceed(clus
             return await cluster.claims() == {kept.metadata.uid, orphan.metadata.uid}
 
         await eventually(others_gone, within_s=5)
-        await asyncio.sleep(2 * REVIEW_S)
+        before = failed("tp-1")
+
+        async def asked_in_vain() -> bool:
+            return failed("tp-1") >= before + 2
+
+        await eventually(asked_in_vain, within_s=20)
         assert await others_gone()
         await cluster.start("tp-1")
 

@@ -19,6 +19,8 @@ pytestmark = [
 
 BASE_PORT = 28100
 NODES = 60
+# More than an acknowledgement of the transport: frames with answers in them.
+ANSWERS_BYTES = 200
 
 
 async def test_two_tenant_partitions_race_for_the_last_room_and_exactly_fill_it(tmp_path: pathlib.Path) -> None:
@@ -75,10 +77,16 @@ async def test_lost_answers_of_either_partition_are_found_out(tmp_path: pathlib.
         await made.until_bound(1)
         for round_ in range(2):
             proxy.swallowed.clear()
+            lost = proxy.bytes_swallowed
             proxy.swallow_answers = True
             await made.add_pods("tp-1", [f"p{round_}-{n}" for n in range(15)], cpu="1")
             await asyncio.wait_for(proxy.swallowed.wait(), 30)
-            await asyncio.sleep(0.2)
+
+            async def more_is_lost(before: int = lost) -> bool:
+                """Not only a first frame, but answers to what was sent since."""
+                return proxy.bytes_swallowed - before >= ANSWERS_BYTES
+
+            await eventually(more_is_lost, what="lost answers")
             proxy.swallow_answers = False
             proxy.cut()
         pods = await made.until_bound(31)
