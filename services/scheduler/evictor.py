@@ -8,9 +8,8 @@ before every release; where this process is not there any more, the reconciler d
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import grpc
@@ -18,9 +17,9 @@ import grpc
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodRevocation, RevocationOutcome
 from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest, Preconditions
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import ClaimRelease
-from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
+from services.base.tasks import first_of
 from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
@@ -28,6 +27,7 @@ from services.scheduler.claims import Fact, fact_of, release_of
 from services.scheduler.disruption import MarkApi, Marker, Victim
 from services.scheduler.metrics import PREEMPTION_VICTIMS
 from services.scheduler.releaser import Releaser
+from services.scheduler.worklist import Worklist
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +53,14 @@ class Evictor:
         self._pods = pods
         self._releaser = releaser
         self._clock = clock
-        self._rand = rand
         self._timeout_s = timeout_s
         self._marker = Marker(pods, clock=clock, timeout_s=timeout_s)
-        self._to_delete: dict[str, Victim] = {}
-        self._to_confirm: dict[str, Victim] = {}
+        self._to_delete: Worklist[Victim] = Worklist(rand)
+        self._to_confirm: Worklist[Victim] = Worklist(rand)
         # Being deleted, or ending gracefully.
         self._going: dict[str, Victim] = {}
-        self._wake = asyncio.Event()
+        self._deletions = asyncio.Event()
+        self._confirmations = asyncio.Event()
 
     def evict(self, victims: Iterable[Victim]) -> list[Victim]:
         """Delete them soon, unless they are going already; returns those that are to be deleted."""
@@ -70,11 +70,11 @@ class Evictor:
                 continue
             self._going[victim.pod.uid] = victim
             if not victim.pod.kind.ending:
-                self._to_delete[victim.pod.uid] = victim
+                self._to_delete.add(victim.pod.uid, victim)
                 fresh.append(victim)
         if fresh:
             PREEMPTION_VICTIMS.observe(len(fresh))
-            self._wake.set()
+            self._deletions.set()
         return fresh
 
     def ended(self, uids: Iterable[str]) -> None:
@@ -82,46 +82,60 @@ class Evictor:
         for uid in uids:
             victim = self._going.get(uid)
             if victim is not None and uid not in self._to_delete:
-                self._to_confirm[uid] = victim
-                self._wake.set()
+                self._confirm_soon(victim)
 
     def forget(self) -> None:
         """Somebody else is the leader now, and finds the victims in the ledgers."""
-        for known in (self._to_delete, self._to_confirm, self._going):
-            known.clear()
+        self._to_delete.clear()
+        self._to_confirm.clear()
+        self._going.clear()
         self._marker.clear()
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        backoff = Backoff(self._rand, initial_s=0.1, maximum_s=5.0)
-        while True:
-            if not self._to_delete and not self._to_confirm:
-                self._wake.clear()
-                await self._wake.wait()
-            if await self._delete() and await self._confirm():
-                backoff.reset()
-            else:
-                await self._clock.sleep(backoff.next())
+        """Work until cancelled; neither of the two waits for the other."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._work(self._to_delete, self._deletions, self._delete))
+            group.create_task(self._work(self._to_confirm, self._confirmations, self._confirm))
 
-    async def _delete(self) -> bool:
-        """False: something must be tried again."""
-        wanted = list(itertools.islice(self._to_delete.values(), BATCH))
-        batch = await self._marker.mark(wanted) if wanted else []
+    async def _work(
+        self, wanted: Worklist[Victim], wake: asyncio.Event, step: Callable[[list[Victim]], Awaitable[None]]
+    ) -> None:
+        while True:
+            batch = wanted.take(self._clock.monotonic(), BATCH)
+            if batch:
+                await step(batch)
+                continue
+            wake.clear()
+            pause_s = wanted.next_in(self._clock.monotonic())
+            if pause_s is None:
+                await wake.wait()
+            else:
+                await first_of(self._clock.sleep(pause_s), wake.wait())
+
+    def _confirm_soon(self, victim: Victim) -> None:
+        self._to_confirm.add(victim.pod.uid, victim)
+        self._confirmations.set()
+
+    async def _delete(self, wanted: Sequence[Victim]) -> None:
+        batch = await self._marker.mark(wanted)
+        if len(batch) < len(wanted):
+            told = {victim.pod.uid for victim in batch}
+            self._again(self._to_delete, [victim for victim in wanted if victim.pod.uid not in told])
         if not batch:
-            return not wanted
+            return
         try:
             outcomes = await self._pods.batch_delete([_deletion(victim) for victim in batch], timeout_s=self._timeout_s)
         except StatusError as failure:
             _log.warning("victims not deleted", extra={"pods": len(batch), "cause": failure.message})
-            return False
+            self._again(self._to_delete, batch)
+            return
         gone: list[Victim] = []
-        done = len(batch) == len(wanted)
         for victim, outcome in zip(batch, outcomes, strict=True):
             error = outcome.status
             if error is not None and is_retryable(error):
-                done = False
+                self._again(self._to_delete, [victim])
                 continue
-            self._to_delete.pop(victim.pod.uid, None)
+            self._to_delete.done(victim.pod.uid)
             self._marker.forget(victim.pod.uid)
             absent = error is not None and error.code is grpc.StatusCode.NOT_FOUND
             if absent or (error is None and not outcome.resource_version):
@@ -129,27 +143,23 @@ class Evictor:
             elif error is not None:
                 # Another pod of that name, or not to be deleted by us: what is so is found out.
                 _log.warning("victim not deleted", extra={"pod": str(victim.pod), "cause": error.message})
-                self._to_confirm[victim.pod.uid] = victim
+                self._confirm_soon(victim)
         self._release([(v, ClaimRelease(pod_uid=v.pod.uid, fact=ClaimRelease.ABSENT)) for v in gone])
-        return done
 
-    async def _confirm(self) -> bool:
-        batch = list(itertools.islice(self._to_confirm.values(), BATCH))
-        if not batch:
-            return True
+    async def _confirm(self, batch: Sequence[Victim]) -> None:
         try:
             outcomes = await self._pods.batch_revoke_bind([_question(v) for v in batch], timeout_s=self._timeout_s)
         except StatusError as failure:
             _log.warning("ends of victims in doubt", extra={"pods": len(batch), "cause": failure.message})
-            return False
-        done = True
+            self._again(self._to_confirm, batch)
+            return
         releases: list[tuple[Victim, ClaimRelease]] = []
         for victim, outcome in zip(batch, outcomes, strict=True):
             fact = fact_of(outcome, victim.node)
             if fact is Fact.UNKNOWN:
-                done = False
+                self._again(self._to_confirm, [victim])
                 continue
-            self._to_confirm.pop(victim.pod.uid, None)
+            self._to_confirm.done(victim.pod.uid)
             release = release_of(victim.pod.uid, fact, outcome, victim.node.partition)
             if release is not None:
                 releases.append((victim, release))
@@ -157,13 +167,17 @@ class Evictor:
                 # Still there: whoever tries again may delete it again.
                 self._going.pop(victim.pod.uid, None)
         self._release(releases)
-        return done
+
+    def _again(self, wanted: Worklist[Victim], victims: Iterable[Victim]) -> None:
+        now = self._clock.monotonic()
+        for victim in victims:
+            wanted.failed(victim.pod.uid, now)
 
     def _release(self, releases: Sequence[tuple[Victim, ClaimRelease]]) -> None:
         by_partition: dict[str, list[ClaimRelease]] = {}
         for victim, release in releases:
             self._going.pop(victim.pod.uid, None)
-            self._to_confirm.pop(victim.pod.uid, None)
+            self._to_confirm.done(victim.pod.uid)
             by_partition.setdefault(victim.node.partition, []).append(release)
         for partition, ended in by_partition.items():
             for release in ended:
