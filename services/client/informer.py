@@ -92,7 +92,6 @@ class Informer(Generic[T]):
         "connected",
         "has_synced",
         "kind",
-        "stale_since",
         "store",
     )
 
@@ -115,7 +114,6 @@ class Informer(Generic[T]):
         self.store: dict[str, T] = {}
         self.connected = False
         self.has_synced = False
-        self.stale_since: float | None = None
         self._mux = mux
         self._selection = (tenant, namespace, label_selector, field_selector)
         self._decode: Callable[[bytes], Any] = decode or kind.message.FromString
@@ -172,10 +170,8 @@ class Informer(Generic[T]):
         was_connected = self.connected
         self.close()
         self._mux = mux
-        if was_connected:
-            self.stale_since = mux.clock.monotonic()
-            if self._on_state is not None:
-                self._on_state(self)
+        if was_connected and self._on_state is not None:
+            self._on_state(self)
         self._feed(reflector.Start())
 
     async def run(self) -> None:
@@ -292,7 +288,6 @@ class Informer(Generic[T]):
         first = not self.has_synced
         self.has_synced = True
         self.connected = True
-        self.stale_since = None
         if self._synced_event is not None:
             self._synced_event.set()
         if first:
@@ -301,8 +296,6 @@ class Informer(Generic[T]):
             self._on_state(self)
 
     def _mark_stale(self, error: StatusError) -> None:
-        if self.stale_since is None:
-            self.stale_since = self._mux.clock.monotonic()
         if not self.connected:
             return
         self.connected = False

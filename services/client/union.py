@@ -54,11 +54,6 @@ class UnionInformer(Generic[T]):
         informer = self._informers.get(partition)
         return informer is not None and informer.connected
 
-    def stale_since(self, partition: str) -> float | None:
-        """The clock's ``monotonic`` when the partition was lost; None while it is connected or never was."""
-        informer = self._informers.get(partition)
-        return None if informer is None else informer.stale_since
-
     def has_synced(self, partition: str) -> bool:
         informer = self._informers.get(partition)
         return informer is not None and informer.has_synced

@@ -29,7 +29,7 @@ from services.tenant_partition.splicing import mark_scheduled, spliced
 
 
 class Cause(enum.StrEnum):
-    """Why a bind is refused: metadata ``cause`` of the status. ``DEFINITE`` ones hold for ever, whatever happens."""
+    """Why a bind is refused: metadata ``cause`` of the status. The first five hold for ever, whatever happens."""
 
     UID = "OtherUID"
     BOUND = "BoundElsewhere"
@@ -39,9 +39,6 @@ class Cause(enum.StrEnum):
     MODIFIED = "Modified"
     GATED = "Gated"
     AHEAD = "EpochAhead"
-
-
-DEFINITE = frozenset({Cause.UID, Cause.BOUND, Cause.EPOCH, Cause.DELETING, Cause.TERMINAL})
 
 
 def bound(binding: Binding, old: Any, revision: int, now_s: int) -> Any:

@@ -13,7 +13,7 @@ from services.api.pb.ursa.core.v1.pod_service_pb2 import PodRevocation, Revocati
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, CapacityLedger, ClaimRelease
 from services.placement import ledger as code
 from services.rpc.status import StatusError
-from services.tenant_partition.binding import DEFINITE, Cause, bound
+from services.tenant_partition.binding import Cause, bound
 from services.tenant_partition.revocation import revoked
 from tests.simulation.claims import model
 from tests.simulation.claims.model import Books, PodState, World
@@ -167,6 +167,10 @@ def state_of(pod: Pod, like: PodState) -> PodState:
     return PodState(phase, node, pod.spec.bind_epoch, model.CLAIMED if pod.spec.capacity_claimed else model.BY_HAND)
 
 
+# docs/semantics.md: refusals of a bind that hold for ever, whatever happens.
+FOR_EVER = {Cause.UID, Cause.BOUND, Cause.EPOCH, Cause.DELETING, Cause.TERMINAL}
+
+
 @pytest.mark.parametrize("state", list(pods()))
 @pytest.mark.parametrize("node", [0, 1])
 @pytest.mark.parametrize("epoch", [0, 1, 2])
@@ -180,7 +184,7 @@ def test_a_bind_moves_as_the_model_does(state: PodState, node: int, epoch: int) 
     except StatusError as refusal:
         assert expected is None
         later = (model.bind(WORLDS["race"], state._replace(epoch=more), node, epoch, model.CLAIMED) for more in (3, 4))
-        if refusal.metadata["cause"] in DEFINITE:
+        if refusal.metadata["cause"] in FOR_EVER:
             assert all(found is None for found in later)
         else:
             assert refusal.metadata["cause"] == Cause.AHEAD
