@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.bench.report import Figure, Report, latency_figures
-from services.bench.scheduler import perfdash, sampling
+from services.bench.scheduler import aims, perfdash, sampling
 from services.bench.scheduler.measuring import BEGUN_TO_BOUND, CREATE_CALL, CREATED_TO_BOUND, Measured
 from services.bench.scheduler.reader import THROUGHPUT, Workload
 from services.bench.scheduler.run import CLIENT, Outcome
+from services.bench.targets import Target
 
 THRESHOLD_SOURCE = "threshold of the workload file (upstream's CI hardware)"
 _STAGES = {CREATE_CALL: "create_call", CREATED_TO_BOUND: "created_to_bound", BEGUN_TO_BOUND: "begun_to_bound"}
@@ -40,6 +41,21 @@ def named(outcome: Outcome) -> list[tuple[str, Measured]]:
     full = outcome.workload.full_name
     several = len(outcome.measured) > 1
     return [(f"{full}/{one.name}" if several else full, one) for one in outcome.measured]
+
+
+def held_against(outcome: Outcome) -> list[tuple[str, float, Target]]:
+    """Figures of a workload where less is better, with their targets: over-committed nodes, scheduler memory in MB."""
+    full = outcome.workload.full_name
+    if not outcome.measured or outcome.failure:
+        return []
+    found = [(f"{full}/overcommitted_nodes", float(len(outcome.overcommitted)), aims.OVERCOMMITTED_NODES)]
+    target = aims.SCHEDULER_MEMORY.get(full)
+    for name, measured in named(outcome) if target else ():
+        for component, used in measured.used.items():
+            if component.startswith("scheduler-") and target:
+                key = component.replace(" ", "_")
+                found.append((f"{name}/memory/{key}", used.resident_bytes / _MB, target))
+    return found
 
 
 def problem_of(outcome: Outcome) -> str:

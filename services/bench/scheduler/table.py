@@ -34,6 +34,7 @@ def show(report: Report, outcomes: Sequence[Outcome], *, batched: bool, console:
     for title, result in (("Not supported", "not supported"), ("Failed", "failed")):
         parts += _list(title, [(one.workload.full_name, _reason(one)) for one in outcomes if _is(one, result)])
     parts += _list("Notes", [(one.workload.full_name, note) for one in outcomes for note in dict.fromkeys(one.notes)])
+    parts += _list("At most", [bound for one in outcomes for bound in _bounds(one)])
     windows = [window for outcome in outcomes for window in results.named(outcome)]
     if short := [name for name, measured in windows if not measured.samples]:
         parts.append(Text(f"{results.TOO_SHORT.capitalize()}: {', '.join(short)}"))
@@ -50,6 +51,13 @@ def show(report: Report, outcomes: Sequence[Outcome], *, batched: bool, console:
     page = Group(*parts)
     console.width = max(console.width, console.measure(page, options=console.options.update(width=1000)).maximum)
     console.print(page, highlight=False)
+
+
+def _bounds(outcome: Outcome) -> list[tuple[str, str]]:
+    return [
+        (name, f"{number(value)} (must {number(target.must)}, aim {number(target.aim)}): {target.verdict(value)}")
+        for name, value, target in results.held_against(outcome)
+    ]
 
 
 def _is(outcome: Outcome, result: str) -> bool:

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from services.bench.scheduler import reader, selection
+from services.bench.scheduler import aims, reader, selection
 from services.bench.scheduler.errors import FileError, NotSupported
 from services.bench.scheduler.opcodes.barrier import ATTEMPTED, Barrier
 from services.bench.scheduler.opcodes.create_nodes import CreateNodes
@@ -197,6 +197,8 @@ def test_upstreams_gated_workload_has_its_barrier_deletion_and_three_creates() -
 def test_own_workloads_can_all_be_run() -> None:
     found = [workload for case in selection.read_all(selection.own_files()) for workload in case.workloads]
 
-    assert {workload.case.name for workload in found} == {"Density", "SchedulingBasicPartitioned", "RaceForLastPlaces"}
+    names = {workload.case.name for workload in found}
+    assert names == {"Density", "SchedulingBasicPartitioned", "RaceForLastPlaces", "Memory"}
+    assert aims.SCHEDULER_MEMORY.keys() <= {workload.full_name for workload in found}
     for workload in found:
         assert workload.operations()

@@ -15,6 +15,7 @@ from services.bench.scheduler import aims, creators, page, perfdash, reader, res
 from services.bench.scheduler.histograms import Histogram
 from services.bench.scheduler.measuring import BEGUN_TO_BOUND, CREATE_CALL, CREATED_TO_BOUND, Measured, Used
 from services.bench.scheduler.run import CLIENT, Outcome
+from services.bench.targets import Target
 
 ATTEMPT = "scheduler_scheduling_attempt_duration_seconds"
 
@@ -150,6 +151,20 @@ def test_a_threshold_for_another_metric_is_held_against_that_one(workloads: dict
     assert figure.value == pytest.approx(1.99)
     assert figure.reference == 5.0
     assert report.figures["Case/Latency"].reference is None
+
+
+def test_overcommitted_nodes_and_scheduler_memory_are_held_against_targets(
+    workloads: dict[str, reader.Workload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = workloads["Plain"]
+    crowded = Outcome(plain, [measured()], overcommitted=["rp-1/n holds too much"])
+    ((name, value, target),) = results.held_against(crowded)
+    assert (name, value, target.verdict(value)) == ("Case/Plain/overcommitted_nodes", 1.0, "miss")
+    assert target.verdict(0.0) == "aim"
+    monkeypatch.setitem(aims.SCHEDULER_MEMORY, plain.full_name, Target(2000, 1000, at_most=True))
+    bounds = {name: target for name, _, target in results.held_against(Outcome(plain, [measured()]))}
+    figures = results.report({}, [Outcome(plain, [measured()])]).to_json()["figures"]
+    assert len(bounds) > 1 and bounds.keys() <= figures.keys()
 
 
 def test_aims_are_the_workloads_own_or_multiples_of_its_threshold() -> None:
