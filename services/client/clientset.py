@@ -1,7 +1,8 @@
 """Typed clients of one partition, one per kind, driven by the kinds table.
 
-Every method raises ``services.rpc.status.StatusError`` and nothing else of the transport's; ``UNAVAILABLE``,
-``DEADLINE_EXCEEDED`` and ``RESOURCE_EXHAUSTED`` are worth a retry (``calls.is_retryable``).
+Every method raises ``services.rpc.status.StatusError`` and nothing else of the transport's, a batch also when its
+answer has not one outcome per item. ``UNAVAILABLE``, ``DEADLINE_EXCEEDED`` and ``RESOURCE_EXHAUSTED`` are worth a retry
+(``calls.is_retryable``).
 """
 
 from __future__ import annotations
@@ -266,10 +267,11 @@ class ResourceClient(Generic[M]):
     async def _batch(
         self, method: str, request: type[Message], objs: Iterable[Message], timeout_s: float | None
     ) -> Sequence[Outcome]:
-        return await self._outcomes(method, request(objects=objs), timeout_s)
+        sent: Any = request(objects=objs)
+        return await self._outcomes(method, sent, len(sent.objects), timeout_s)
 
-    async def _outcomes(self, method: str, request: Message, timeout_s: float | None) -> Sequence[Outcome]:
-        answer = await self._batch_call(method, request, meta_pb2.BatchResponse, timeout_s)
+    async def _outcomes(self, method: str, request: Message, items: int, timeout_s: float | None) -> Sequence[Outcome]:
+        found = await self._batch_call(method, request, items, meta_pb2.BatchResponse, timeout_s)
         return [
             Outcome(
                 from_status(item.status) if item.HasField("status") else None,
@@ -277,11 +279,18 @@ class ResourceClient(Generic[M]):
                 item.uid,
                 item.resource_version,
             )
-            for item in answer.outcomes
+            for item in found
         ]
 
-    async def _batch_call(self, method: str, request: Message, answer: type[Message], timeout_s: float | None) -> Any:
-        return await calls.unary(self._method(method, answer), request, timeout_s or self._timeouts.batch_s)
+    async def _batch_call(
+        self, method: str, request: Message, items: int, answer: type[Message], timeout_s: float | None
+    ) -> Sequence[Any]:
+        """The outcomes, one per item and in order: whoever pairs them with what was sent need not count."""
+        response = await calls.unary(self._method(method, answer), request, timeout_s or self._timeouts.batch_s)
+        if len(response.outcomes) != items:
+            text = f"{self.kind.resource}: {len(response.outcomes)} outcomes for {items} items of {method}"
+            raise StatusError(grpc.StatusCode.INTERNAL, "InternalError", text)
+        return [*response.outcomes]
 
     async def _unary(self, method: str, request: Message) -> Any:
         return await calls.unary(self._method(method, self.kind.message), request, self._timeouts.unary_s)
@@ -320,14 +329,15 @@ class PodClient(ResourceClient[pod_pb2.Pod]):
     ) -> Sequence[pod_service_pb2.RevocationOutcome]:
         """A fact about each pod, in order; an outcome of state STATE_UNSPECIFIED has a ``status`` and is none."""
         request = pod_service_pb2.BatchRevokeBindRequest(revocations=revocations)
-        answer = await self._batch_call("BatchRevokeBind", request, pod_service_pb2.BatchRevokeBindResponse, timeout_s)
-        return [*answer.outcomes]
+        count, answer = len(request.revocations), pod_service_pb2.BatchRevokeBindResponse
+        return await self._batch_call("BatchRevokeBind", request, count, answer, timeout_s)
 
     async def batch_delete(
         self, items: Iterable[meta_pb2.DeleteRequest], *, timeout_s: float | None = None
     ) -> Sequence[Outcome]:
         """Each as ``delete`` does; ``resource_version`` 0: the pod is gone, else it is terminating."""
-        return await self._outcomes("BatchDelete", pod_service_pb2.BatchDeletePodsRequest(items=items), timeout_s)
+        request = pod_service_pb2.BatchDeletePodsRequest(items=items)
+        return await self._outcomes("BatchDelete", request, len(request.items), timeout_s)
 
 
 class CapacityClaimClient(ResourceClient[capacity_pb2.CapacityClaim]):
@@ -338,14 +348,15 @@ class CapacityClaimClient(ResourceClient[capacity_pb2.CapacityClaim]):
     ) -> Sequence[capacity_pb2.ClaimOutcome]:
         """An outcome per claim, in order: held, promised or refused (``status`` says why). Safe to send again."""
         request = capacity_pb2.BatchClaimRequest(claims=claims)
-        answer = await self._batch_call("BatchClaim", request, capacity_pb2.BatchClaimResponse, timeout_s)
-        return [*answer.outcomes]
+        count, answer = len(request.claims), capacity_pb2.BatchClaimResponse
+        return await self._batch_call("BatchClaim", request, count, answer, timeout_s)
 
     async def batch_release(
         self, releases: Iterable[capacity_pb2.ClaimRelease], *, timeout_s: float | None = None
     ) -> Sequence[Outcome]:
         """Ends claims, each on an irreversible fact; one that is not there is a success."""
-        return await self._outcomes("BatchRelease", capacity_pb2.BatchReleaseRequest(releases=releases), timeout_s)
+        request = capacity_pb2.BatchReleaseRequest(releases=releases)
+        return await self._outcomes("BatchRelease", request, len(request.releases), timeout_s)
 
 
 class Clientset:
