@@ -323,11 +323,15 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.size(Place.TAKEN) == len(self.taken)
 
     def teardown(self) -> None:
-        # Given time, everything that is neither gated nor being bound comes out.
-        for _ in range(3):
+        # Given time, and room for whoever is tried, everything that is neither gated nor being bound comes out.
+        out: set[str] = set()
+        for _ in range(len(self.gated) + 3):
             self.now += 100.0
             self.queue.tick(self.now)
-        out = {entry.pod.name for entry in self.queue.take(99)}
+            for entry in self.queue.take(99):
+                out.add(entry.pod.name)
+                self.queue.discard(entry.pod.uid)
+            self.queue.planned(self.now)
         assert out == {name for name, gated in self.gated.items() if not gated and name not in self.taken}
 
 
