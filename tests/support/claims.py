@@ -46,7 +46,7 @@ class RevokingPartition(FakePartition):
     def withhold(self, uid: str) -> None:
         self._withheld.add(uid)
 
-    def answer(self, uid: str) -> None:
+    def answer_for(self, uid: str) -> None:
         self._withheld.discard(uid)
 
     def answer_all(self) -> None:
@@ -98,7 +98,7 @@ class ClaimedPartition(FakePartition):
     def withhold(self, uid: str) -> None:
         self._withheld.add(uid)
 
-    def answer(self, uid: str) -> None:
+    def answer_for(self, uid: str) -> None:
         self._withheld.discard(uid)
 
     @property

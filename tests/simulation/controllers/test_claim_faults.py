@@ -148,7 +148,7 @@ class Chaos:
         found = self.pick()
         if found is not None:
             tenant, uid = self.world.tenants[found[0]], found[1].metadata.uid
-            self.rand.choice((tenant.withhold, tenant.answer))(uid)
+            self.rand.choice((tenant.withhold, tenant.answer_for))(uid)
 
     async def wait(self) -> None:
         await self.world.clock.advance(self.rand.choice((0.05, 1.0, 30.0)))

@@ -215,7 +215,7 @@ async def test_one_pod_without_an_answer_holds_up_no_other() -> None:
         await made.until(lambda: made.resource.claims == {stuck.metadata.uid}, seconds=0.1)
         await made.clock.advance(20)
         assert made.resource.claims == {stuck.metadata.uid}
-        made.tenants["tp-1"].answer(stuck.metadata.uid)
+        made.tenants["tp-1"].answer_for(stuck.metadata.uid)
         await made.until(lambda: not made.resource.claims, seconds=6)
 
 
@@ -254,7 +254,7 @@ async def test_one_release_that_nobody_can_answer_holds_up_no_other() -> None:
         await made.clock.advance(1)
         made.tenants["tp-1"].remove(PODS, "late", "acme", "default")
         await made.until(lambda: late.metadata.uid not in made.resource.claims, seconds=0.1)
-        made.resource.answer(stuck.metadata.uid)
+        made.resource.answer_for(stuck.metadata.uid)
         await made.until(lambda: not made.resource.claims, seconds=6)
 
 
