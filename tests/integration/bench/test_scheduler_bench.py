@@ -150,7 +150,7 @@ async def test_an_interruption_ends_every_process(config: pathlib.Path) -> None:
         while not (started := _scheduler_of(process.pid)):  # noqa: ASYNC110 - what changes it is another process
             await asyncio.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(60.0):
         await process.communicate()
 
     assert process.returncode == 130
