@@ -21,7 +21,7 @@ from services.rpc.channel import make_channel
 from services.rpc.status import StatusError, from_rpc_error
 from tests.integration.apiserver.world import pod
 
-CREATORS, LISTERS, WATCHERS, FAT = 240, 40, 120, 4
+CREATORS, LISTERS, WATCHERS, FAT = 400, 40, 120, 4
 
 
 async def main(endpoint: str, tenant: str, seconds: float) -> None:

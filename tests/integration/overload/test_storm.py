@@ -153,8 +153,7 @@ async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, e
     assert all(answer.split(" ", 1)[1] in ("OK", "RESOURCE_EXHAUSTED TooManyRequests") for answer in answers), figures
     for what in ("create", "list", "watch"):
         assert answers.get(f"{what} OK", 0) > 0, figures
-    # More was asked for than the queues hold (of what, is a matter of how fast which is served): somebody was told so.
-    assert any(answer.endswith("TooManyRequests") for answer in answers), figures
+    assert answers.get("create RESOURCE_EXHAUSTED TooManyRequests", 0) > 0, figures
 
 
 def p99(taken: list[float]) -> float:
