@@ -16,6 +16,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from services.api.excerpts import excerpt
+from services.api.pb.ursa.apps.v1 import replica_set_pb2, replica_set_service_pb2
 from services.api.pb.ursa.coordination.v1 import lease_pb2, lease_service_pb2
 from services.api.pb.ursa.core.v1 import (
     event_pb2,
@@ -29,6 +30,7 @@ from services.api.pb.ursa.core.v1 import (
     service_pb2,
     service_service_pb2,
 )
+from services.api.pb.ursa.discovery.v1 import endpoint_slice_pb2, endpoint_slice_service_pb2
 from services.api.pb.ursa.policy.v1 import pod_disruption_budget_pb2, pod_disruption_budget_service_pb2
 from services.api.pb.ursa.scheduling.v1 import (
     capacity_claim_service_pb2,
@@ -408,6 +410,23 @@ CAPACITY_LEDGERS = _kind(
     lane_system=True,
     read_only=True,
 )
+REPLICA_SETS = _kind(
+    replica_set_pb2.ReplicaSet,
+    replica_set_service_pb2,
+    plural="ReplicaSets",
+    api_version="apps/v1",
+    scope=Scope.NAMESPACED,
+    partitions={TENANT_PARTITION},
+    short_names=("rs",),
+)
+ENDPOINT_SLICES = _kind(
+    endpoint_slice_pb2.EndpointSlice,
+    endpoint_slice_service_pb2,
+    plural="EndpointSlices",
+    api_version="discovery.k8s.io/v1",
+    scope=Scope.NAMESPACED,
+    partitions={TENANT_PARTITION},
+)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -427,6 +446,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             POD_DISRUPTION_BUDGETS,
             CAPACITY_CLAIMS,
             CAPACITY_LEDGERS,
+            REPLICA_SETS,
+            ENDPOINT_SLICES,
         )
     }
 )

@@ -22,30 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from services.api.pb.ursa.coordination.v1 import lease_pb2 as ursa_dot_coordination_dot_v1_dot_lease__pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2 as ursa_dot_meta_dot_v1_dot_meta__pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2 as ursa_dot_watch_dot_v1_dot_watch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ursa/coordination/v1/lease_service.proto\x12\x14ursa.coordination.v1\x1a ursa/coordination/v1/lease.proto\x1a\x17ursa/meta/v1/meta.proto\x1a\x19ursa/watch/v1/watch.proto\"a\n\tLeaseList\x12(\n\x08metadata\x18\x01 \x01(\x0b\x32\x16.ursa.meta.v1.ListMeta\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.ursa.coordination.v1.Lease\"f\n\x0fLeaseWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12+\n\x06object\x18\x02 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\"\x90\x01\n\x0fLeaseWatchBatch\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12\x35\n\x06\x65vents\x18\x03 \x03(\x0b\x32%.ursa.coordination.v1.LeaseWatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\"R\n\x12\x43reateLeaseRequest\x12+\n\x06object\x18\x01 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"R\n\x12UpdateLeaseRequest\x12+\n\x06object\x18\x01 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"B\n\x12\x42\x61tchLeasesRequest\x12,\n\x07objects\x18\x01 \x03(\x0b\x32\x1b.ursa.coordination.v1.Lease2\x91\x06\n\x06Leases\x12<\n\x03Get\x12\x18.ursa.meta.v1.GetRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x44\n\x04List\x12\x19.ursa.meta.v1.ListRequest\x1a\x1f.ursa.coordination.v1.LeaseList0\x01\x12L\n\x05Watch\x12\x1a.ursa.meta.v1.WatchRequest\x1a%.ursa.coordination.v1.LeaseWatchBatch0\x01\x12O\n\x06\x43reate\x12(.ursa.coordination.v1.CreateLeaseRequest\x1a\x1b.ursa.coordination.v1.Lease\x12O\n\x06Update\x12(.ursa.coordination.v1.UpdateLeaseRequest\x1a\x1b.ursa.coordination.v1.Lease\x12@\n\x05Patch\x12\x1a.ursa.meta.v1.PatchRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x42\n\x06\x44\x65lete\x12\x1b.ursa.meta.v1.DeleteRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x61\n\x10\x44\x65leteCollection\x12%.ursa.meta.v1.DeleteCollectionRequest\x1a&.ursa.meta.v1.DeleteCollectionResponse\x12T\n\x0b\x42\x61tchCreate\x12(.ursa.coordination.v1.BatchLeasesRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12T\n\x0b\x42\x61tchUpdate\x12(.ursa.coordination.v1.BatchLeasesRequest\x1a\x1b.ursa.meta.v1.BatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(ursa/coordination/v1/lease_service.proto\x12\x14ursa.coordination.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a ursa/coordination/v1/lease.proto\x1a\x17ursa/meta/v1/meta.proto\x1a\x19ursa/watch/v1/watch.proto\"a\n\tLeaseList\x12(\n\x08metadata\x18\x01 \x01(\x0b\x32\x16.ursa.meta.v1.ListMeta\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.ursa.coordination.v1.Lease\"f\n\x0fLeaseWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12+\n\x06object\x18\x02 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\"\x90\x01\n\x0fLeaseWatchBatch\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12\x35\n\x06\x65vents\x18\x03 \x03(\x0b\x32%.ursa.coordination.v1.LeaseWatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\"R\n\x12\x43reateLeaseRequest\x12+\n\x06object\x18\x01 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"R\n\x12UpdateLeaseRequest\x12+\n\x06object\x18\x01 \x01(\x0b\x32\x1b.ursa.coordination.v1.Lease\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"B\n\x12\x42\x61tchLeasesRequest\x12,\n\x07objects\x18\x01 \x03(\x0b\x32\x1b.ursa.coordination.v1.Lease\"B\n\x0cLeaseRenewal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fholder_identity\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\"\xa9\x01\n\x12RenewLeasesRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12.\n\nrenew_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08renewals\x18\x05 \x03(\x0b\x32\".ursa.coordination.v1.LeaseRenewal\"H\n\x13LeaseRenewalFailure\x12\r\n\x05index\x18\x01 \x01(\x05\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\x9c\x01\n\x13RenewLeasesResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12;\n\x08\x66\x61ilures\x18\x03 \x03(\x0b\x32).ursa.coordination.v1.LeaseRenewalFailure\x12\"\n\x06status\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status2\xf3\x06\n\x06Leases\x12<\n\x03Get\x12\x18.ursa.meta.v1.GetRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x44\n\x04List\x12\x19.ursa.meta.v1.ListRequest\x1a\x1f.ursa.coordination.v1.LeaseList0\x01\x12L\n\x05Watch\x12\x1a.ursa.meta.v1.WatchRequest\x1a%.ursa.coordination.v1.LeaseWatchBatch0\x01\x12O\n\x06\x43reate\x12(.ursa.coordination.v1.CreateLeaseRequest\x1a\x1b.ursa.coordination.v1.Lease\x12O\n\x06Update\x12(.ursa.coordination.v1.UpdateLeaseRequest\x1a\x1b.ursa.coordination.v1.Lease\x12@\n\x05Patch\x12\x1a.ursa.meta.v1.PatchRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x42\n\x06\x44\x65lete\x12\x1b.ursa.meta.v1.DeleteRequest\x1a\x1b.ursa.coordination.v1.Lease\x12\x61\n\x10\x44\x65leteCollection\x12%.ursa.meta.v1.DeleteCollectionRequest\x1a&.ursa.meta.v1.DeleteCollectionResponse\x12T\n\x0b\x42\x61tchCreate\x12(.ursa.coordination.v1.BatchLeasesRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12T\n\x0b\x42\x61tchUpdate\x12(.ursa.coordination.v1.BatchLeasesRequest\x1a\x1b.ursa.meta.v1.BatchResponse\x12`\n\x05Renew\x12(.ursa.coordination.v1.RenewLeasesRequest\x1a).ursa.coordination.v1.RenewLeasesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ursa.coordination.v1.lease_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASELIST']._serialized_start=152
-  _globals['_LEASELIST']._serialized_end=249
-  _globals['_LEASEWATCHEVENT']._serialized_start=251
-  _globals['_LEASEWATCHEVENT']._serialized_end=353
-  _globals['_LEASEWATCHBATCH']._serialized_start=356
-  _globals['_LEASEWATCHBATCH']._serialized_end=500
-  _globals['_CREATELEASEREQUEST']._serialized_start=502
-  _globals['_CREATELEASEREQUEST']._serialized_end=584
-  _globals['_UPDATELEASEREQUEST']._serialized_start=586
-  _globals['_UPDATELEASEREQUEST']._serialized_end=668
-  _globals['_BATCHLEASESREQUEST']._serialized_start=670
-  _globals['_BATCHLEASESREQUEST']._serialized_end=736
-  _globals['_LEASES']._serialized_start=739
-  _globals['_LEASES']._serialized_end=1524
+  _globals['_LEASELIST']._serialized_start=210
+  _globals['_LEASELIST']._serialized_end=307
+  _globals['_LEASEWATCHEVENT']._serialized_start=309
+  _globals['_LEASEWATCHEVENT']._serialized_end=411
+  _globals['_LEASEWATCHBATCH']._serialized_start=414
+  _globals['_LEASEWATCHBATCH']._serialized_end=558
+  _globals['_CREATELEASEREQUEST']._serialized_start=560
+  _globals['_CREATELEASEREQUEST']._serialized_end=642
+  _globals['_UPDATELEASEREQUEST']._serialized_start=644
+  _globals['_UPDATELEASEREQUEST']._serialized_end=726
+  _globals['_BATCHLEASESREQUEST']._serialized_start=728
+  _globals['_BATCHLEASESREQUEST']._serialized_end=794
+  _globals['_LEASERENEWAL']._serialized_start=796
+  _globals['_LEASERENEWAL']._serialized_end=862
+  _globals['_RENEWLEASESREQUEST']._serialized_start=865
+  _globals['_RENEWLEASESREQUEST']._serialized_end=1034
+  _globals['_LEASERENEWALFAILURE']._serialized_start=1036
+  _globals['_LEASERENEWALFAILURE']._serialized_end=1108
+  _globals['_RENEWLEASESRESPONSE']._serialized_start=1111
+  _globals['_RENEWLEASESRESPONSE']._serialized_end=1267
+  _globals['_LEASES']._serialized_start=1270
+  _globals['_LEASES']._serialized_end=2153
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,9 @@ Copyright The Ursa Authors. SPDX-License-Identifier: Apache-2.0"""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 from services.api.pb.ursa.coordination.v1 import lease_pb2 as _lease_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2 as _meta_pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2 as _watch_pb2
@@ -166,3 +168,128 @@ class BatchLeasesRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchLeasesRequest: _TypeAlias = BatchLeasesRequest  # noqa: Y015
+
+@_typing.final
+class LeaseRenewal(_message.Message):
+    """Moves `spec.renew_time` of an existing lease, and changes nothing else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOLDER_IDENTITY_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    holder_identity: _builtins.str
+    """must be the lease's own: a lease that another holds is refused with Conflict"""
+    uid: _builtins.str
+    """when set, must be the lease's"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        holder_identity: _builtins.str = ...,
+        uid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder_identity", b"holder_identity", "name", b"name", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRenewal: _TypeAlias = LeaseRenewal  # noqa: Y015
+
+@_typing.final
+class RenewLeasesRequest(_message.Message):
+    """`id`: chosen by the client, unique among its unanswered requests. All leases are of one tenant and namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RENEW_TIME_FIELD_NUMBER: _builtins.int
+    RENEWALS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    tenant: _builtins.str
+    namespace: _builtins.str
+    @_builtins.property
+    def renew_time(self) -> _timestamp_pb2.Timestamp:
+        """of all; the server's clock when absent"""
+
+    @_builtins.property
+    def renewals(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseRenewal]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        tenant: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        renew_time: _timestamp_pb2.Timestamp | None = ...,
+        renewals: _abc.Iterable[Global___LeaseRenewal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["renew_time", b"renew_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "namespace", b"namespace", "renew_time", b"renew_time", "renewals", b"renewals", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLeasesRequest: _TypeAlias = RenewLeasesRequest  # noqa: Y015
+
+@_typing.final
+class LeaseRenewalFailure(_message.Message):
+    """A renewal that was not stored; `index` counts from 0 in the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    @_builtins.property
+    def status(self) -> _status_pb2.Status: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        status: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRenewalFailure: _TypeAlias = LeaseRenewalFailure  # noqa: Y015
+
+@_typing.final
+class RenewLeasesResponse(_message.Message):
+    """Sent once each renewal of request `id` is stored or refused. What is not in `failures` is stored, at
+    `resource_version` or before. `status`: the request as a whole was refused (bad tenant or namespace); nothing is stored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    resource_version: _builtins.int
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseRenewalFailure]: ...
+    @_builtins.property
+    def status(self) -> _status_pb2.Status: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        resource_version: _builtins.int = ...,
+        failures: _abc.Iterable[Global___LeaseRenewalFailure] | None = ...,
+        status: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "id", b"id", "resource_version", b"resource_version", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLeasesResponse: _TypeAlias = RenewLeasesResponse  # noqa: Y015
