@@ -8,6 +8,7 @@ STARTED_PODS = Counter("kubelet_started_pods", "Pods whose containers were start
 RESTARTED_CONTAINERS = Counter("kubelet_restarted_containers", "Times that a pod's containers were started again")
 RUNNING_PODS = Gauge("kubelet_running_pods", "Pods whose containers run now")
 NODES = Gauge("kubelet_nodes", "Nodes that this process runs", ["partition"])
+READY_NODES = Gauge("kubelet_ready_nodes", "Nodes of this process that their partition says are Ready", ["partition"])
 REJECTED_PODS = Counter("kubelet_rejected_pods", "Pods refused by admission on the node", ["reason"])
 UNKNOWN_PODS = Counter(
     "kubelet_unknown_pods",

@@ -43,9 +43,12 @@ NODES_PER_TURN = 500
 
 
 class NodeEntry:
-    """One node of this host. Times are the clock's ``monotonic``, but ``reported_s`` is wall time."""
+    """One node of this host. Times are the clock's ``monotonic``, but ``reported_s`` is wall time.
 
-    __slots__ = ("has_lease", "name", "reported_s", "settling_until", "template", "zone")
+    ``silent``: nothing is sent for it. ``boots``: times that its machine was started anew while this process ran.
+    """
+
+    __slots__ = ("boots", "has_lease", "name", "reported_s", "settling_until", "silent", "template", "zone")
 
     def __init__(self, name: str, zone: str, template: NodeTemplate) -> None:
         self.name = name
@@ -54,6 +57,8 @@ class NodeEntry:
         self.reported_s = 0.0
         self.settling_until = 0.0
         self.has_lease = False
+        self.silent = False
+        self.boots = 0
 
 
 class NodeKeeper:
@@ -85,10 +90,29 @@ class NodeKeeper:
         self._leaseless: set[str] = set()
         self._leaseless_wake = asyncio.Event()
         self._registered: set[str] = set()
+        self._ready: set[str] = set()
 
     @property
     def registered(self) -> bool:
         return len(self._registered) == len(self._entries)
+
+    def silence(self, names: Iterable[str]) -> None:
+        """From now on neither renew nor report these nodes: they are dead, or cut off."""
+        for name in names:
+            self._entries[name].silent = True
+
+    def resume(self, names: Iterable[str], *, rebooted: bool = False) -> None:
+        """They are back: renew and report them at once. ``rebooted``: under a new boot id."""
+        for name in names:
+            entry = self._entries[name]
+            entry.silent = False
+            entry.boots += rebooted
+            # Not what was last written counts but what others made of it meanwhile: the status is reported in any case.
+            entry.reported_s = entry.settling_until = 0.0
+            self._dirty.add(name)
+            self._leaseless.add(name)
+        self._wake.set()
+        self._leaseless_wake.set()
 
     @property
     def name(self) -> str:
@@ -119,6 +143,7 @@ class NodeKeeper:
                 continue  # Of an earlier configuration of this host: left alone.
             entry.settling_until = 0.0
             self._dirty.add(entry.name)
+            self._note_ready(entry.name, change.new)
             if change.new is None:
                 self._registered.discard(entry.name)
                 entry.has_lease = False
@@ -127,7 +152,14 @@ class NodeKeeper:
                 self._leaseless.add(entry.name)
                 self._leaseless_wake.set()
         metrics.NODES.labels(self.name).set(len(self._registered))
+        metrics.READY_NODES.labels(self.name).set(len(self._ready))
         self._wake.set()
+
+    def _note_ready(self, name: str, node: Node | None) -> None:
+        if node is not None and nodestatus.is_ready(node):
+            self._ready.add(name)
+        else:
+            self._ready.discard(name)
 
     # Nodes.
 
@@ -171,13 +203,14 @@ class NodeKeeper:
         return settled
 
     def _decide(self, entry: NodeEntry) -> NodeAction:
-        if self._clock.monotonic() < entry.settling_until:
+        if entry.silent or self._clock.monotonic() < entry.settling_until:
             return NodeAction.NOTHING
         return nodestatus.decide(
             entry.template,
             entry.name,
             entry.zone,
             self.node(entry.name),
+            boots=entry.boots,
             now_s=self._clock.time(),
             reported_s=entry.reported_s,
             every_s=self._timing.node_status_report_s,
@@ -243,17 +276,17 @@ class NodeKeeper:
         return True
 
     def _created(self, entry: NodeEntry) -> Node:
-        return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time())
+        return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time(), entry.boots)
 
     def _updated(self, entry: NodeEntry) -> Node:
         return nodestatus.updated(entry.template, entry.name, entry.zone, self._seen(entry))
 
     def _reported(self, entry: NodeEntry) -> Node:
-        return nodestatus.reported(entry.template, self._seen(entry), self._clock.time())
+        return nodestatus.reported(entry.template, self._seen(entry), self._clock.time(), entry.boots)
 
     def _seen(self, entry: NodeEntry) -> Node:
         # It was there when the action was decided; if it vanished since, the server says NotFound and it is created.
-        return self.node(entry.name) or nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time())
+        return self.node(entry.name) or self._created(entry)
 
     def _count(self, action: NodeAction, error: StatusError | None, nodes: int) -> None:
         outcome = "ok" if error is None else error.reason
@@ -304,7 +337,7 @@ class NodeKeeper:
         return again
 
     async def _renew_batch(self, entries: Sequence[NodeEntry], held: bool) -> list[NodeEntry]:
-        known = [(entry, node) for entry in entries if (node := self.node(entry.name)) is not None]
+        known = [(entry, node) for entry in entries if not entry.silent and (node := self.node(entry.name)) is not None]
         now_s, duration_s = self._clock.time(), self._timing.lease_duration_s
         messages = [
             nodelease.lease(entry.name, node.metadata.uid, now_s=now_s, duration_s=duration_s) for entry, node in known

@@ -73,32 +73,51 @@ def decide(
     now_s: float,
     reported_s: float,
     every_s: float,
+    boots: int = 0,
 ) -> NodeAction:
-    """``reported_s``: when this process last reported the status (0: never)."""
+    """``reported_s``: when this process last reported the status (0: never). ``boots``: as in ``boot_id``."""
     if existing is None:
         return NodeAction.CREATE
     has = existing.metadata.labels
     if any(has.get(key) != value for key, value in labels(template, name, zone).items()):
         return NodeAction.UPDATE
-    if not reported_s or now_s - reported_s >= every_s or not _as_wanted(template, existing):
+    if not reported_s or now_s - reported_s >= every_s or not _as_wanted(template, existing, boots):
         return NodeAction.REPORT
     return NodeAction.NOTHING
 
 
-def _as_wanted(template: NodeTemplate, node: Node) -> bool:
+def is_ready(node: Node) -> bool:
+    """Its Ready condition is True."""
+    return any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions)
+
+
+def boot_id(resource_partition: str, name: str, boots: int) -> str:
+    """Of a node's ``boots``-th start: the identity of the machine for the first, another one each time after."""
+    if not boots:
+        return _identity(resource_partition, name)
+    return blake2b(f"{resource_partition}/{name}/{boots}".encode(), digest_size=16).hexdigest()
+
+
+def _identity(resource_partition: str, name: str) -> str:
+    return blake2b(f"{resource_partition}/{name}".encode(), digest_size=16).hexdigest()
+
+
+def _as_wanted(template: NodeTemplate, node: Node, boots: int) -> bool:
     status = node.status
     if dict(status.capacity) != template.capacity or dict(status.allocatable) != template.allocatable:
+        return False
+    if boots and status.node_info.boot_id != boot_id(template.resource_partition, node.metadata.name, boots):
         return False
     found = {condition.type: condition.status for condition in status.conditions}
     return all(found.get(kind) == value for kind, value, _, _ in _CONDITIONS)
 
 
-def created(template: NodeTemplate, name: str, zone: str, now_s: float) -> Node:
+def created(template: NodeTemplate, name: str, zone: str, now_s: float, boots: int = 0) -> Node:
     """The node to register, with its first status."""
     node = Node()
     node.metadata.name = name
     node.metadata.labels.update(labels(template, name, zone))
-    _set_status(node, template, name, now_s)
+    _set_status(node, template, name, now_s, boots)
     return node
 
 
@@ -110,16 +129,16 @@ def updated(template: NodeTemplate, name: str, zone: str, existing: Node) -> Nod
     return node
 
 
-def reported(template: NodeTemplate, existing: Node, now_s: float) -> Node:
+def reported(template: NodeTemplate, existing: Node, now_s: float, boots: int = 0) -> Node:
     """The message of a status report: name, UID as precondition, status."""
     node = Node()
     node.metadata.name, node.metadata.uid = existing.metadata.name, existing.metadata.uid
     node.status.CopyFrom(existing.status)
-    _set_status(node, template, existing.metadata.name, now_s)
+    _set_status(node, template, existing.metadata.name, now_s, boots)
     return node
 
 
-def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float) -> None:
+def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float, boots: int) -> None:
     status = node.status
     status.capacity.clear()
     status.capacity.update(template.capacity)
@@ -128,9 +147,9 @@ def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float) -> 
     del status.addresses[:]
     status.addresses.add(type="InternalIP", address=host_ip(template.resource_partition, name))
     status.addresses.add(type="Hostname", address=name)
-    identity = blake2b(f"{template.resource_partition}/{name}".encode(), digest_size=16).hexdigest()
     info = status.node_info
-    info.machine_id = info.system_uuid = info.boot_id = identity
+    info.machine_id = info.system_uuid = _identity(template.resource_partition, name)
+    info.boot_id = boot_id(template.resource_partition, name, boots)
     info.kernel_version, info.os_image = "hollow", "Ursa hollow node"
     info.container_runtime_version = f"{template.runtime}://{template.runtime_version}"
     info.kubelet_version = KUBELET_VERSION
