@@ -34,12 +34,15 @@ AttributeMap = Mapping[str, str | int | float | bool]
 @dataclass(frozen=True)
 class TelemetryConfig:
     """``metrics_listen``: host:port of /metrics, /healthz and /readyz, empty for none. ``otlp_endpoint``: host:port or
-    URL of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates traced, 0 to 1."""
+    URL of an OTLP/gRPC collector, empty for no export. ``sample_ratio``: share of pod creates traced, 0 to 1.
+    ``pod_timeline``: file to which scheduler and kubelet append what they did with each pod and when
+    (``services.base.timeline``), empty for none."""
 
     metrics_listen: str = ""
     otlp_endpoint: str = ""
     sample_ratio: float = 0.01
     log_level: str = "info"
+    pod_timeline: str = ""
 
 
 class Telemetry:

@@ -11,6 +11,7 @@ from services.base.config import ConfigError, load
 from services.base.http import ProcessEndpoint
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.base.timeline import open_timeline
 from services.kubelet.config import KubeletConfig
 from services.kubelet.host import Host
 
@@ -33,10 +34,13 @@ async def run(config: KubeletConfig, stopping: asyncio.Event) -> None:
     partitions = ",".join(dict.fromkeys(pool.resource_partition for pool in config.pools))
     running = telemetry.start(config.telemetry, service="kubelet", partition=partitions)
     gc.set_threshold(*GC_THRESHOLDS)
+    timeline = open_timeline(config.telemetry.pod_timeline)
     try:
-        host = Host(config, SystemClock(), Rand(config.seed))
+        host = Host(config, SystemClock(), Rand(config.seed), timeline=timeline)
         async with ProcessEndpoint(config.telemetry.metrics_listen, host.ready), Supervisor() as tasks:
+            tasks.start(timeline.run(SystemClock()), name="pod-timeline")
             tasks.start(host.run(), name="host")
             await stopping.wait()
     finally:
+        timeline.close()
         running.shutdown()

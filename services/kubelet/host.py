@@ -19,6 +19,7 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.base.timeline import OFF, PodTimeline, Stage
 from services.client.informer import Change, Informer
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
@@ -27,6 +28,7 @@ from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
 from services.kubelet.hollow import HollowRuntime
 from services.kubelet.instructions import (
+    Acknowledged,
     ClaimCapacity,
     ConfirmRemoval,
     Forget,
@@ -45,7 +47,7 @@ from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
 from services.kubelet.nodestatus import NodeTemplate
 from services.kubelet.podstatus import NodeFacts
 from services.kubelet.provenance import Provenance, UnknownPod
-from services.kubelet.runtime import Listener, Runtime, RuntimeEvent
+from services.kubelet.runtime import Listener, Runtime, RuntimeEvent, RuntimeEventType
 from services.kubelet.tenantlink import TenantLink
 from services.placement import nodes
 from services.rpc.status import StatusError
@@ -91,7 +93,9 @@ class Host:
         *,
         connect: Connect | None = None,
         make_runtime: MakeRuntime | None = None,
+        timeline: PodTimeline = OFF,
     ) -> None:
+        self._timeline = timeline
         self._config = config
         self._clock = clock
         self._rand = rand
@@ -240,10 +244,24 @@ class Host:
         for change in changes:
             if change.new is not None:
                 self.provenance.tenant_seen(change.new.metadata.tenant, partition)
+                if change.old is None and self._timeline.on:
+                    self._timeline.mark(Stage.NODE_SEEN, change.new.metadata.uid, str(node.kubelet.facts))
         self._carry_out(node, node.kubelet.pods_changed(changes), partition)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
+        self._mark_runtime(event)
         self._with_origin(event.uid, lambda kubelet: kubelet.runtime_event(event))
+
+    def _mark_runtime(self, event: RuntimeEvent) -> None:
+        origin = self.provenance.peek(event.uid) if self._timeline.on else None
+        if origin is None:
+            return
+        node = str(origin.kubelet.facts)
+        if event.type is RuntimeEventType.STARTED:
+            self._timeline.mark(Stage.RUN, event.uid, node)
+            self._timeline.mark(Stage.STARTED, event.uid, node)
+        else:
+            self._timeline.mark(Stage.END, event.uid, node)
 
     def _timer(self, uid: str, wake: Wake) -> None:
         self._if_known(uid, lambda kubelet: kubelet.timer(uid, wake))
@@ -316,6 +334,9 @@ class Host:
                     self._journal(kubelet, pod, origin, restarted)
                 case Trace() as done:
                     tracing.record(done, node=kubelet.facts.name, partition=kubelet.facts.resource_partition)
+                case Acknowledged(uid):
+                    if self._timeline.on:
+                        self._timeline.mark(Stage.RUNNING, uid, str(kubelet.facts))
                 case Forget(uid):
                     self.provenance.forget(uid)
 

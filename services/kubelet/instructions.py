@@ -83,6 +83,12 @@ class Trace(NamedTuple):
     end_s: float
 
 
+class Acknowledged(NamedTuple):
+    """The pod's status Running is stored, for the first time."""
+
+    uid: str
+
+
 class Forget(NamedTuple):
     """The kubelet has nothing more to do with this pod."""
 
@@ -90,5 +96,15 @@ class Forget(NamedTuple):
 
 
 Instruction: TypeAlias = (
-    StartPod | ClaimCapacity | StopPod | ReportStatus | ConfirmRemoval | SetTimer | Record | Journal | Trace | Forget
+    StartPod
+    | ClaimCapacity
+    | StopPod
+    | ReportStatus
+    | ConfirmRemoval
+    | SetTimer
+    | Record
+    | Journal
+    | Trace
+    | Acknowledged
+    | Forget
 )

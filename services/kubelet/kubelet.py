@@ -31,6 +31,7 @@ from services.kubelet import metrics, podstatus
 from services.kubelet.admission import Rejection, admit
 from services.kubelet.claiming import claim_for, refused
 from services.kubelet.instructions import (
+    Acknowledged,
     ClaimCapacity,
     ConfirmRemoval,
     Forget,
@@ -125,8 +126,10 @@ class Kubelet:
         worker = self.workers.get(uid)
         if worker is None:
             return []  # It vanished while the write was under way.
-        if error is None and not worker.traced and worker.stage is Stage.RUNNING:
+        if error is None and not worker.traced and worker.written_phase == "Running":
             worker.traced = True
+            if not worker.adopted:
+                self._out.append(Acknowledged(uid))
             if is_sampled(worker.pod.metadata.annotations.get(TRACEPARENT_ANNOTATION, "")) and not worker.adopted:
                 self._out.append(Trace(worker.pod, worker.seen_s, self._clock.time()))
         if worker.stage is Stage.ENDED and worker.deleting and not worker.gone:
@@ -175,6 +178,7 @@ class Kubelet:
             return None
         metadata = worker.pod.metadata
         message = Pod(status=podstatus.build(worker, self.facts, self._clock.time()))
+        worker.written_phase = message.status.phase
         message.metadata.name, message.metadata.namespace = metadata.name, metadata.namespace
         message.metadata.tenant, message.metadata.uid = metadata.tenant, metadata.uid
         return message

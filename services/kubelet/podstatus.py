@@ -23,6 +23,10 @@ class NodeFacts(NamedTuple):
     host_ip: str
     runtime: str
 
+    def __str__(self) -> str:
+        """As nodes are named where two partitions may have one of the same name."""
+        return f"{self.resource_partition}/{self.name}"
+
 
 class _Condition(NamedTuple):
     type: str

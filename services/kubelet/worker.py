@@ -30,8 +30,9 @@ HOLDING = frozenset({Stage.STARTING, Stage.RUNNING, Stage.BACKOFF, Stage.STOPPIN
 class PodWorker:
     """``pod`` is the newest state seen in its partition. Times are seconds since the Unix epoch; 0: not yet.
 
-    ``phase``: the terminal phase once it is decided. ``gone``: the pod's object no longer exists. ``journaled``: its
-    start has been told once, here or by an earlier process. ``stop_grace_s``: of the last stop that was asked for.
+    ``phase``: the terminal phase once it is decided. ``written_phase``: that of the last status that was to be written.
+    ``gone``: the pod's object no longer exists. ``journaled``: its start has been told once, here or by an earlier
+    process. ``stop_grace_s``: of the last stop that was asked for.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class PodWorker:
         "start_s",
         "stop_grace_s",
         "traced",
+        "written_phase",
     )
 
     def __init__(self, pod: Pod, partition: str, seen_s: float) -> None:
@@ -86,6 +88,7 @@ class PodWorker:
         self.gone = False
         self.removing = False
         self.traced = False
+        self.written_phase = ""
 
     @property
     def uid(self) -> str:

@@ -16,6 +16,7 @@ from services.base.clock import Clock, SystemClock
 from services.base.http import ProcessEndpoint
 from services.base.rand import Rand
 from services.base.tasks import Supervisor, first_of
+from services.base.timeline import OFF, PodTimeline, open_timeline
 from services.client.election import Election
 from services.client.informer import Informer
 from services.client.partitions import Connect, Connection, PartitionDirectory
@@ -50,7 +51,14 @@ class Scheduler:
     """One scheduler over one tenant partition. ``connect`` makes the connections to resource partitions."""
 
     def __init__(
-        self, config: SchedulerConfig, tenant: Connection, *, clock: Clock, rand: Rand, connect: Connect | None = None
+        self,
+        config: SchedulerConfig,
+        tenant: Connection,
+        *,
+        clock: Clock,
+        rand: Rand,
+        connect: Connect | None = None,
+        timeline: PodTimeline = OFF,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -80,6 +88,7 @@ class Scheduler:
             ),
             clock=clock,
             rand=rand,
+            timeline=timeline,
         )
         self.pods: Informer[SeenPod] = Informer(
             tenant.mux,
@@ -248,10 +257,13 @@ async def run(config: SchedulerConfig, stopping: asyncio.Event) -> None:
     gc.set_threshold(100_000, 50, 100)
     clock, rand = SystemClock(), Rand()
     tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls)
-    scheduler = Scheduler(config, tenant, clock=clock, rand=rand)
+    timeline = open_timeline(config.telemetry.pod_timeline)
+    scheduler = Scheduler(config, tenant, clock=clock, rand=rand, timeline=timeline)
     try:
         async with ProcessEndpoint(config.telemetry.metrics_listen, scheduler.ready), Supervisor() as tasks:
+            tasks.start(timeline.run(clock), name="pod-timeline")
             tasks.start(scheduler.run(), name="scheduler")
             await stopping.wait()
     finally:
+        timeline.close()
         reporting.shutdown()

@@ -34,6 +34,7 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import ClaimOutcome, ClaimR
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
+from services.base.timeline import OFF, PodTimeline, Stage
 from services.rpc.status import StatusError
 from services.scheduler.attempt import Attempt
 from services.scheduler.binder import BindApi, Binder, Fate
@@ -127,8 +128,10 @@ class Carrier:
         clock: Clock,
         rand: Rand,
         timeout_s: float,
+        timeline: PodTimeline = OFF,
     ) -> None:
         self._keeper = keeper
+        self._timeline = timeline
         self._claims = claims
         self._claims_of = claims_of
         self._binder = binder
@@ -263,6 +266,8 @@ class Carrier:
         return left
 
     async def _bind(self, attempts: Sequence[Attempt], slot: Slot) -> None:
+        for attempt in attempts if self._timeline.on else ():
+            self._timeline.mark(Stage.CLAIMED, attempt.pod.uid, str(attempt.node))
         backoff = self._backoff()
         left = list(attempts)
         while left:

@@ -15,6 +15,7 @@ from services.base import telemetry
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.base.timeline import OFF, PodTimeline, Stage
 from services.client.informer import Change
 from services.scheduler import metrics
 from services.scheduler.attempt import Attempt
@@ -63,8 +64,10 @@ class SchedulerLoop:
         *,
         clock: Clock,
         rand: Rand,
+        timeline: PodTimeline = OFF,
     ) -> None:
         self._config = config.scheduling
+        self._timeline = timeline
         self._state = state
         self._conditions = conditions
         self._events = events
@@ -93,6 +96,7 @@ class SchedulerLoop:
             clock=clock,
             rand=rand,
             timeout_s=timeout_s,
+            timeline=timeline,
         )
         self._evictor = Evictor(pods, self.releaser, clock=clock, rand=rand, timeout_s=timeout_s)
         self._claims_of = claims_of
@@ -107,6 +111,10 @@ class SchedulerLoop:
 
     def pods_changed(self, changes: Sequence[Change[SeenPod]]) -> None:
         """A batch of the pods' watch."""
+        if self._timeline.on:
+            for change in changes:
+                if change.old is None and change.new is not None and change.new.ours:
+                    self._timeline.mark(Stage.SEEN, change.new.uid)
         gated = self._state.pods_changed(changes, self._clock.monotonic())
         self._conditions.tell(Refusal(seen, "SchedulingGated", GATED) for seen in gated)
         self._evictor.ended(self._state.take_ended())
@@ -207,6 +215,8 @@ class SchedulerLoop:
         started = self._clock.monotonic()
         with _spans("ursa.scheduler.schedule", (entry.pod for entry in entries)):
             decision = self._state.decide(entries, started)
+        for attempt in decision.attempts if self._timeline.on else ():
+            self._timeline.mark(Stage.SCHEDULED, attempt.pod.uid, str(attempt.node))
         self._reports.planned([entry.pod for entry in entries], self._clock.monotonic() - started)
         return decision
 
@@ -258,6 +268,8 @@ class SchedulerLoop:
         return self._state.adopt(attempt, node_name)
 
     def bound(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts if self._timeline.on else ():
+            self._timeline.mark(Stage.BOUND, attempt.pod.uid, str(attempt.node))
         for attempt in attempts:
             self._state.bound(attempt)
         self._reports.scheduled(attempts, self._clock.monotonic())

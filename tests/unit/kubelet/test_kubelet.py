@@ -13,6 +13,7 @@ from services.base.clock import FakeClock
 from services.client.informer import Change
 from services.kubelet import metrics
 from services.kubelet.instructions import (
+    Acknowledged,
     ClaimCapacity,
     ConfirmRemoval,
     Forget,
@@ -124,6 +125,7 @@ def test_a_bound_pod_is_started_and_reported_running_once() -> None:
     assert container.state.running.started_at.seconds == 1_700_000_000
     assert reported.start_time.seconds == 1_700_000_000
     assert reported.qos_class == "BestEffort", "what others wrote stays"
+    assert world.echo(pod) == [Acknowledged("uid-p")]
     assert world.echo(pod) == []
 
 
@@ -361,8 +363,12 @@ def test_the_span_of_a_sampled_pod_ends_when_running_is_written() -> None:
     world, pod = World(), bound("p")
     pod.metadata.annotations["ursa.io/traceparent"] = TRACEPARENT
     world.see(pod)
+    world.status("uid-p")
     world.runtime(STARTED, "uid-p")
-    [trace] = world.kubelet.status_written("uid-p", None)
+    assert world.kubelet.status_written("uid-p", None) == [], "what was written is that it is pending"
+    world.status("uid-p")
+    acknowledged, trace = world.kubelet.status_written("uid-p", None)
+    assert acknowledged == Acknowledged("uid-p")
     assert isinstance(trace, Trace)
     assert world.kubelet.status_written("uid-p", None) == []
 
