@@ -37,6 +37,11 @@ class Home:
         return self.root / "etcd"
 
     @property
+    def timelines(self) -> pathlib.Path:
+        """What schedulers and kubelets did with each pod, if they were asked to write it."""
+        return self.root / "timelines"
+
+    @property
     def context_file(self) -> pathlib.Path:
         return self.root / "cluster.json"
 
@@ -61,7 +66,7 @@ class Home:
 
     def make(self) -> None:
         """Create the directories. Raises ``OSError``."""
-        for directory in (self.root, self.config, self.logs, self.run, self.etcd):
+        for directory in (self.root, self.config, self.logs, self.run, self.etcd, self.timelines):
             directory.mkdir(parents=True, exist_ok=True)
 
 
