@@ -42,6 +42,26 @@ def up(
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error (info).", show_default=False)
     ] = None,
+    hollow_hosts: Annotated[
+        int | None, typer.Option(help="Processes that share the hollow nodes (1).", show_default=False)
+    ] = None,
+    pod_timeline: Annotated[
+        bool | None,
+        typer.Option(
+            "--pod-timeline/--no-pod-timeline",
+            help="Schedulers and kubelets write what they do with each pod, and when, to timelines/ (no).",
+            show_default=False,
+        ),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="COMPONENT.FIELD=VALUE",
+            help="A field of the configuration of a component, or of all of a kind; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start a whole cluster on this machine and wait until it is ready. Runs again safely.
 
@@ -63,6 +83,9 @@ def up(
         "otlp_endpoint": otlp_endpoint,
         "start_delay_ms": start_delay_ms,
         "log_level": log_level,
+        "hollow_hosts": hollow_hosts,
+        "pod_timeline": pod_timeline,
+        "overrides": tuple(override) if override else None,
     }
     with Progress() as progress:
         context, health = bring_up(Wanted(Home.at(home), asked, examples, wait_seconds), progress)

@@ -23,6 +23,7 @@ from services.api.pb.ursa.meta.v1 import meta_pb2
 from services.api.pb.ursa.tenancy.v1 import tenancy_pb2
 from services.base.clock import SystemClock
 from services.base.rand import Rand
+from services.bench.link import Link
 from services.client.clientset import Clientset
 from services.resource_partition import app as resource_app
 from services.resource_partition import config as resource_config
@@ -30,7 +31,6 @@ from services.rpc.channel import make_channel
 from services.rpc.status import StatusError
 from services.storage.etcd import EtcdConfig
 from services.storage.memory import MemoryBackend
-from tests.robustness.link import Link
 from tests.robustness.ports import PortBlock, port_block
 from tests.support.etcd import EtcdProcess
 

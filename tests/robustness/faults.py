@@ -16,9 +16,9 @@ from functools import partial
 import grpc
 
 from services.base.rand import Rand
+from services.bench.link import Link
 from tests.robustness.cluster import Cluster, ServerProcess
 from tests.robustness.history import Fault, Incident, Recorder
-from tests.robustness.link import Link
 from tests.robustness.watching_etcd import TruthKeeper
 
 Action = Callable[[], Awaitable[str]]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.robustness.link import Link
+from services.bench.link import Link
 from tests.robustness.ports import port_block
 
 

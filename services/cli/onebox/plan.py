@@ -8,7 +8,7 @@ from typing import Any
 
 from services.cli.context import Context, Partition, PartitionKind
 from services.cli.errors import UsageError
-from services.cli.onebox import toml
+from services.cli.onebox import overrides, toml
 from services.cli.onebox.home import Home
 
 HOST = "127.0.0.1"
@@ -30,6 +30,8 @@ STOP_ORDER = {
 STOP_DEADLINE_S = {"etcd": 10.0}
 # Each has a metrics port of its own among the ten of its partition.
 SCHEDULERS_MAX = 5
+# Each has a metrics port of its own between the base port and the first partition's.
+HOLLOW_HOSTS_MAX = 5
 # Everything here shares one machine and one clock: a killed leader is followed sooner than the defaults allow for.
 LEADER_ELECTION = {"lease_s": 6.0, "renew_deadline_s": 4.0, "retry_s": 1.0}
 
@@ -38,7 +40,9 @@ LEADER_ELECTION = {"lease_s": 6.0, "renew_deadline_s": 4.0, "retry_s": 1.0}
 class Options:
     """What ``ursa up`` was asked for. ``nodes`` are hollow nodes per resource partition, ``schedulers`` are processes
     per tenant partition (of which one works), ``start_delay_ms`` is the time a hollow container takes to start,
-    ``sample_ratio`` the part of creates that is traced."""
+    ``sample_ratio`` the part of creates that is traced. ``hollow_hosts`` are processes that share the hollow nodes evenly,
+    ``pod_timeline`` has schedulers and kubelets write what they do with each pod to ``timelines/``. ``overrides``: ``COMPONENT.field=value``, fields of the
+    configuration files of a component or of all of one kind (see ``overrides``)."""
 
     tenant_partitions: int = 2
     resource_partitions: int = 2
@@ -49,6 +53,9 @@ class Options:
     otlp_endpoint: str = ""
     start_delay_ms: int = 0
     log_level: str = "info"
+    hollow_hosts: int = 1
+    pod_timeline: bool = False
+    overrides: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises ``UsageError`` naming the option."""
@@ -59,6 +66,10 @@ class Options:
             raise UsageError(f"--schedulers must be between 1 and {SCHEDULERS_MAX}")
         if not 0 <= self.nodes <= 100_000:
             raise UsageError("--nodes must be between 0 and 100000")
+        if not 1 <= self.hollow_hosts <= HOLLOW_HOSTS_MAX:
+            raise UsageError(f"--hollow-hosts must be between 1 and {HOLLOW_HOSTS_MAX}")
+        if self.hollow_hosts > max(1, self.nodes):
+            raise UsageError(f"--hollow-hosts {self.hollow_hosts}: each needs at least one of --nodes {self.nodes}")
         if not 0 <= self.sample_ratio <= 1:
             raise UsageError("--sample-ratio must be between 0 and 1")
         if self.start_delay_ms < 0:
@@ -138,8 +149,8 @@ class _Planner:
             for replica in range(1, self._options.schedulers + 1)
         ]
         components += [self._controllers(name, port) for name, port in self._resource.items()]
-        components.append(self._hollow())
-        return ClusterPlan(self._context(), tuple(components), self._files)
+        components += [self._hollow(host) for host in range(1, self._options.hollow_hosts + 1)]
+        return ClusterPlan(self._context(), tuple(overrides.applied(components, self._options.overrides)), self._files)
 
     def _context(self) -> Context:
         tenant = [self._partition("tenant", name, port) for name, port in self._tenant.items()]
@@ -211,13 +222,17 @@ class _Planner:
         }
         return self._python_component(name, "controllers", partition, config, port + 5, {})
 
-    def _hollow(self) -> Component:
+    def _hollow(self, host: int) -> Component:
+        hosts = self._options.hollow_hosts
+        # The first ones have one node more each where they cannot be shared evenly.
+        nodes = self._options.nodes // hosts + (host <= self._options.nodes % hosts)
+        suffix = f"-{host}" if host > 1 else ""
         pools = [
             {
                 "resource_partition": name,
                 "endpoints": [f"{HOST}:{port}"],
-                "nodes": self._options.nodes,
-                "name_prefix": f"hollow-{name}-",
+                "nodes": nodes,
+                "name_prefix": f"hollow-{name}-" + (f"h{host}-" if host > 1 else ""),
                 "start_delay_ms": self._options.start_delay_ms,
                 "capacity": {"cpu": "32", "memory": "256Gi", "pods": "110"},
                 "labels": {"node.ursa.io/hollow": "true"},
@@ -225,8 +240,8 @@ class _Planner:
             }
             for name, port in self._resource.items()
         ]
-        config = {"name": "hollow-1", "pools": pools}
-        return self._python_component("hollow", "kubelet", "", config, self._hollow_metrics, {})
+        config = {"name": f"hollow-{host}", "pools": pools}
+        return self._python_component(f"hollow{suffix}", "kubelet", "", config, self._hollow_metrics + host - 1, {})
 
     def _server_config(self, name: str, port: int) -> dict[str, Any]:
         listen = f"{HOST}:{port}"
@@ -249,6 +264,8 @@ class _Planner:
             "sample_ratio": self._options.sample_ratio,
             "log_level": self._options.log_level,
         }
+        if self._options.pod_timeline and kind in ("scheduler", "kubelet"):
+            telemetry["pod_timeline"] = str(self._home.timelines / f"{name}.tl")
         file = f"config/{name}.toml"
         self._files[file] = toml.dumps(config | {"telemetry": telemetry})
         module = f"services.{kind.replace('-', '_')}"
