@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Value
 from services.api import pod_defaults
 from services.api.amounts import normalise
 from services.api.kinds import Kind
+from services.api.pb.ursa.apps.v1.replica_set_pb2 import ReplicaSet
 from services.api.pb.ursa.core.v1.namespace_pb2 import Namespace
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
@@ -89,6 +90,15 @@ def _service_port(port: ServicePort) -> None:
         target.number_value = port.port
 
 
+def _replica_set(replica_set: ReplicaSet) -> None:
+    """``pkg/apis/apps/v1/defaults.go`` SetDefaults_ReplicaSet, and the defaults of its pods' template."""
+    spec = replica_set.spec
+    if not spec.HasField("replicas"):
+        spec.replicas = 1
+    if spec.HasField("template"):
+        pod_defaults.apply_template(spec.template.spec)
+
+
 _ZERO, _EMPTY = Value(number_value=0), Value(string_value="")
 
 
@@ -99,4 +109,5 @@ _BY_KIND: dict[str, Callable[[Any], None]] = {
     "Tenant": _tenant,
     "PriorityClass": _priority_class,
     "Service": _service,
+    "ReplicaSet": _replica_set,
 }

@@ -24,6 +24,17 @@ _COMPUTE = ("cpu", "memory")
 
 def apply(pod: Pod) -> None:
     spec = pod.spec
+    apply_template(spec)
+    _eviction_tolerations(spec)
+    status = pod.status
+    if not status.phase:
+        status.phase = "Pending"
+    if not status.qos_class:
+        status.qos_class = qos_class(pod)
+
+
+def apply_template(spec: PodSpec) -> None:
+    """The defaults of a pod's spec without what admission adds to a pod: those of a workload's pod template."""
     _spec(spec)
     for container in spec.init_containers:
         _container(container, spec.host_network)
@@ -33,11 +44,6 @@ def apply(pod: Pod) -> None:
         _volume(volume)
     if spec.overhead:
         normalise(spec.overhead)
-    status = pod.status
-    if not status.phase:
-        status.phase = "Pending"
-    if not status.qos_class:
-        status.qos_class = qos_class(pod)
 
 
 def _spec(spec: PodSpec) -> None:
@@ -53,7 +59,6 @@ def _spec(spec: PodSpec) -> None:
         spec.enable_service_links = True
     if spec.service_account and not spec.service_account_name:
         spec.service_account_name = spec.service_account
-    _eviction_tolerations(spec)
 
 
 def _eviction_tolerations(spec: PodSpec) -> None:

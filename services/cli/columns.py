@@ -8,6 +8,7 @@ from typing import Any
 
 from services.api import kinds
 from services.api.kinds import Kind
+from services.api.selectors import LabelSelector
 from services.cli import ages, capacity, podstatus
 from services.cli.context import Partition
 from services.cli.items import Item
@@ -152,6 +153,11 @@ def _service_ports(service: Any) -> str:
     )
 
 
+def _containers(field: str) -> Read:
+    """Of a workload's pod template."""
+    return lambda obj, view, at: ",".join(getattr(one, field) for one in obj.spec.template.spec.containers) or NONE
+
+
 def int_or_percentage(spec: Any, field: str) -> str:
     """An IntOrString as kubectl prints it."""
     if not spec.HasField(field):
@@ -249,6 +255,17 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("MAX UNAVAILABLE", lambda one, view, at: int_or_percentage(one.spec, "max_unavailable")),
         Column("ALLOWED DISRUPTIONS", lambda one, view, at: str(one.status.disruptions_allowed)),
         _AGE,
+        _WIDE_TP,
+    ),
+    "replicasets": (
+        _NAME,
+        Column("DESIRED", lambda one, view, at: str(one.spec.replicas)),
+        Column("CURRENT", lambda one, view, at: str(one.status.replicas)),
+        Column("READY", lambda one, view, at: str(one.status.ready_replicas)),
+        _AGE,
+        Column("CONTAINERS", _containers("name"), wide=True),
+        Column("IMAGES", _containers("image"), wide=True),
+        Column("SELECTOR", _field(lambda one: LabelSelector.from_message(one.spec.selector)), wide=True),
         _WIDE_TP,
     ),
     "capacityclaims": (

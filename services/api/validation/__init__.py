@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.api.kinds import Kind
-from services.api.validation import budgets, metadata, others, pods, services
+from services.api.validation import budgets, metadata, others, pods, replicasets, services
 from services.api.validation.bindings import validate_binding
 from services.api.validation.metadata import metadata_faults
 from services.api.validation.violations import FieldViolation
@@ -39,6 +39,7 @@ _CREATE: dict[str, _Create] = {
     "ResourcePartition": others.partition,
     "Service": services.service,
     "PodDisruptionBudget": budgets.pod_disruption_budget,
+    "ReplicaSet": replicasets.replica_set,
 }
 _UPDATE: dict[str, _Update] = {
     "Pod": pods.update_faults,
@@ -46,6 +47,7 @@ _UPDATE: dict[str, _Update] = {
     "PriorityClass": others.priority_class_update,
     "TenantPlacement": others.tenant_placement_update,
     "Service": services.service_update,
+    "ReplicaSet": replicasets.replica_set_update,
 }
 
 

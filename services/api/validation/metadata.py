@@ -31,7 +31,7 @@ def metadata_faults(kind: Kind, metadata: ObjectMeta) -> Violations:
     found = _name(kind, metadata) + _place(kind, metadata)
     found += labels_faults("labels", metadata.labels)
     if metadata.annotations:
-        found += _annotations(metadata.annotations)
+        found += annotations_faults(metadata.annotations)
     if metadata.owner_references:
         found += _owners(metadata)
     for index, finalizer in enumerate(metadata.finalizers):
@@ -113,7 +113,7 @@ def labels_faults(field: str, labels: Mapping[str, str]) -> Violations:
     return found
 
 
-def _annotations(annotations: Mapping[str, str]) -> Violations:
+def annotations_faults(annotations: Mapping[str, str]) -> Violations:
     found: Violations = []
     size = 0
     for key, value in annotations.items():

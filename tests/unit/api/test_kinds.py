@@ -74,6 +74,8 @@ def test_scopes_and_partitions() -> None:
         "ResourcePartition",
         "Service",
         "PodDisruptionBudget",
+        "ReplicaSet",
+        "EndpointSlice",
     }
     assert {kind.name for kind in KINDS.values() if kind.served_by("resource")} == {
         "Node",
