@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.base.clock import Clock
-from services.bench import usage
-from services.bench.scheduler import histograms, sampling
+from services.bench import histograms, usage
+from services.bench.histograms import Reading
+from services.bench.scheduler import sampling
 from services.bench.scheduler.binds import BindLog, Change, Key
 from services.bench.scheduler.errors import WorkloadFailed
-from services.bench.scheduler.histograms import Reading
 from services.bench.scheduler.scraping import Scrape
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.bench.scheduler import histograms, sampling
-from services.bench.scheduler.histograms import Histogram
+from services.bench import histograms
+from services.bench.histograms import Histogram
+from services.bench.scheduler import sampling
 from services.bench.scheduler.measuring import Measured
 from services.bench.scheduler.reader import THROUGHPUT, Selector, Workload
 from services.bench.scheduler.run import Outcome

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.bench.scheduler import histograms
-from services.bench.scheduler.histograms import Labels, Reading
+from services.bench import histograms
+from services.bench.histograms import Labels, Reading
 from services.bench.scheduler.processes import get
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from services.bench import histograms
 from services.bench.report import percentile
-from services.bench.scheduler import histograms
 from services.bench.scheduler.measuring import Measured
-from services.bench.scheduler.svg import Spread
+from services.bench.svg import Spread
 
 # Labels that tell stages apart; all others are merged.
 _LABELS = ("extension_point", "stage", "phase", "result")

@@ -13,7 +13,7 @@ from services.bench.scheduler.fields import Fields
 from services.bench.scheduler.opcodes.create_any import check
 from services.bench.scheduler.opcodes.operation import Operation
 from services.bench.scheduler.params import Params
-from services.bench.scheduler.ticker import ticks
+from services.bench.ticker import ticks
 from services.rpc.status import StatusError
 
 if TYPE_CHECKING:

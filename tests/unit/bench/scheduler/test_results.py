@@ -11,8 +11,9 @@ import pytest
 
 from services.api.kinds import PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
-from services.bench.scheduler import aims, creators, page, perfdash, reader, results, svg
-from services.bench.scheduler.histograms import Histogram
+from services.bench import svg
+from services.bench.histograms import Histogram
+from services.bench.scheduler import aims, creators, page, perfdash, reader, results
 from services.bench.scheduler.measuring import BEGUN_TO_BOUND, CREATE_CALL, CREATED_TO_BOUND, Measured, Used
 from services.bench.scheduler.run import CLIENT, Outcome
 from services.bench.targets import Target
