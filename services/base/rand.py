@@ -28,6 +28,10 @@ class Rand:
     def choice(self, items: Sequence[T]) -> T:
         return self._random.choice(items)
 
+    def exponential(self, mean: float) -> float:
+        """Exponentially distributed around ``mean`` (> 0): times between, or lengths of, events without memory."""
+        return self._random.expovariate(1.0 / mean)
+
     def name_suffix(self, length: int = 5) -> str:
         """Random characters for ``generate_name``."""
         return "".join(self._random.choices(NAME_ALPHABET, k=length))
