@@ -28,6 +28,10 @@ class Rand:
     def choice(self, items: Sequence[T]) -> T:
         return self._random.choice(items)
 
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """All of them in an order by chance."""
+        return self._random.sample(items, len(items))
+
     def exponential(self, mean: float) -> float:
         """Exponentially distributed around ``mean`` (> 0): times between, or lengths of, events without memory."""
         return self._random.expovariate(1.0 / mean)
