@@ -40,9 +40,10 @@ LEADER_ELECTION = {"lease_s": 6.0, "renew_deadline_s": 4.0, "retry_s": 1.0}
 class Options:
     """What ``ursa up`` was asked for. ``nodes`` are hollow nodes per resource partition, ``schedulers`` are processes
     per tenant partition (of which one works), ``start_delay_ms`` is the time a hollow container takes to start,
-    ``sample_ratio`` the part of creates that is traced. ``hollow_hosts`` are processes that share the hollow nodes evenly,
-    ``pod_timeline`` has schedulers and kubelets write what they do with each pod to ``timelines/``. ``overrides``: ``COMPONENT.field=value``, fields of the
-    configuration files of a component or of all of one kind (see ``overrides``)."""
+    ``sample_ratio`` the part of creates that is traced. ``hollow_hosts`` are processes that share the hollow nodes
+    evenly, ``pod_timeline`` has schedulers and kubelets write what they do with each pod to ``timelines/``.
+    ``overrides``: ``COMPONENT.field=value``, fields of the configuration files of a component or of all of one kind
+    (see ``overrides``)."""
 
     tenant_partitions: int = 2
     resource_partitions: int = 2
