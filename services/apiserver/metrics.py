@@ -10,7 +10,7 @@ from services.rpc.handlers import Observe
 from services.rpc.lanes import Lane
 
 # kube-apiserver's bounds, which tell what is over an objective (1 s; 30 s for lists) and what is not, and as many more
-# below 100 ms as a quantile needs there: no bucket is wider than twice its lower bound from 1 ms on.
+# below 100 ms as a quantile needs there: each bound is at most twice the one before.
 _BUCKETS_S = (
     *(0.001, 0.0015, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8),
     *(1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
