@@ -41,14 +41,18 @@ def follow_lanes(lanes: Iterable[Lane]) -> None:
 
 
 def observer(verb: str, resource: str) -> Observe:
-    """Counts and times the requests of one method."""
-    codes = {"OK": REQUESTS.labels(verb, resource, "OK")}
-    seconds = SECONDS.labels(verb, resource)
+    """Counts and times the requests of one method. What was never asked for is not exported: there are hundreds of
+    methods, and a scrape that lists them all holds up the event loop for a tenth of a second."""
+    codes: dict[str, Counter] = {}
+    seconds: Histogram | None = None
 
     def observe(code: str, duration_s: float) -> None:
+        nonlocal seconds
         counter = codes.get(code)
         if counter is None:
             counter = codes[code] = REQUESTS.labels(verb, resource, code)
+        if seconds is None:
+            seconds = SECONDS.labels(verb, resource)
         counter.inc()
         seconds.observe(duration_s)
 
