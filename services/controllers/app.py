@@ -21,6 +21,7 @@ from services.client.election import Election
 from services.client.partitions import Connect, Connection
 from services.controllers.claims.controller import ClaimsController
 from services.controllers.config import ControllersConfig
+from services.controllers.tenants import Tenants
 
 LEASE = "controller-manager"
 
@@ -74,16 +75,13 @@ class ControllerManager:
                 connection.cancel()
 
     async def _lead(self) -> None:
-        self.claims = ClaimsController(
-            self._resource,
-            self._config.claims,
-            clock=self._clock,
-            rand=self._rand,
-            tls=self._config.tls,
-            connect=self._connect,
-        )
+        clock, rand = self._clock, self._rand
+        tenants = Tenants(self._resource, clock=clock, rand=rand, tls=self._config.tls, connect=self._connect)
+        self.claims = ClaimsController(self._resource, tenants, self._config.claims, clock=clock, rand=rand)
         try:
-            await self.claims.run()
+            async with Supervisor() as tasks:
+                tasks.start(tenants.run(), name="tenants")
+                await self.claims.run()
         finally:
             self.claims = None
 

@@ -10,7 +10,8 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from services.controllers.claims.facts import Claim, Look, SeenPod, look
+from services.controllers.claims.facts import Claim, Look, look
+from services.controllers.pods import SeenPod
 
 # Pods whose end was seen and whose claim was not (yet): two watches are not ordered against each other.
 ENDED_MAX = 65_536

@@ -11,13 +11,14 @@ from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.client.informer import Change, Informer
-from services.client.partitions import Connect, Connection, PartitionDirectory
+from services.client.partitions import Connection
 from services.controllers.claims import metrics
 from services.controllers.claims.book import ClaimBook
-from services.controllers.claims.facts import CLAIM_ACCESSORS, POD_ACCESSORS, Claim, SeenPod, read_claim, read_pod
+from services.controllers.claims.facts import CLAIM_ACCESSORS, Claim, read_claim
 from services.controllers.claims.review import TenantReview
 from services.controllers.config import ClaimsConfig
-from services.rpc.credentials import TlsConfig
+from services.controllers.pods import SeenPod
+from services.controllers.tenants import TenantPods, Tenants
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class TenantClaims:
         self._clock = clock
         self._rand = rand
         self._claims_known = False
-        self._pods: Informer[SeenPod] | None = None
+        self._pods: TenantPods | None = None
         self._review: TenantReview | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -55,40 +56,29 @@ class TenantClaims:
     def connected(self) -> bool:
         return self._pods is not None and self._pods.connected
 
-    def connect(self, connection: Connection, tasks: Supervisor) -> None:
-        """Follow the partition over ``connection``: the first one, or one to other endpoints."""
-        if self._pods is not None and self._review is not None:
-            self._review.pods = connection.clientset.pods
-            self._pods.rebind(connection.mux)
-            return
+    def follow(self, pods: TenantPods, tasks: Supervisor) -> None:
+        """The partition is there: ask it about claims."""
+        self._pods = pods
         self._review = TenantReview(
             self.partition,
             self._resource_partition,
             self.book,
-            connection.clientset.pods,
+            pods.connection.clientset.pods,
             self._claims.clientset.capacity_claims,
             config=self._config,
             clock=self._clock,
             rand=self._rand,
         )
-        self._pods = Informer(
-            connection.mux,
-            kinds.PODS,
-            tenant="*",
-            field_selector=f"spec.resourcePartition={self._resource_partition}",
-            decode=read_pod,
-            accessors=POD_ACCESSORS,
-            on_batch=self._pods_changed,
-            on_state=lambda _: self._pods_state(),
-        )
-        self._pods.start()
         self._task = tasks.start(self._review.run(), name=f"claims-{self.partition}")
+
+    def rebind(self, pods: TenantPods) -> None:
+        """Its endpoints are others now."""
+        if self._review is not None:
+            self._review.pods = pods.connection.clientset.pods
 
     def disconnect(self) -> None:
         """The partition's object is gone: nobody can be asked, so its claims stay as they are."""
-        if self._pods is not None:
-            self._pods.close()
-            self._pods = None
+        self._pods = None
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -117,48 +107,35 @@ class TenantClaims:
         metrics.DUE.labels(self.partition).set(self.book.due)
         metrics.CONNECTED.labels(self.partition).set(int(self.connected))
 
-    def _pods_changed(self, changes: Sequence[Change[SeenPod]]) -> None:
+    def pods_changed(self, changes: Sequence[Change[SeenPod]]) -> None:
         now = self._clock.monotonic()
         for change in changes:
             self.book.pod_changed(change.key, now, gone=change.new is None)
         self.wake()
 
-    def _pods_state(self) -> None:
-        assert self._pods is not None
-        if self._pods.connected:
-            _log.info("tenant partition is followed", extra={"tenant_partition": self.partition})
+    def pods_state(self) -> None:
+        if self.connected:
             self._open_if_known()
             self.wake()
-        else:
-            _log.warning("tenant partition is out of reach", extra={"tenant_partition": self.partition})
 
     def _open_if_known(self) -> None:
         """Both lists are needed to say that a claim has no pod. Once open, what is missed shows as differences."""
         if self._claims_known and self._pods is not None and self._pods.has_synced and not self.book.is_open:
-            self.book.open(self._pods.store, self._clock.monotonic(), self._clock.time())
+            self.book.open(self._pods.pods, self._clock.monotonic(), self._clock.time())
             self.wake()
 
 
 class ClaimsController:
-    """The controller of the resource partition behind ``resource``, which is run by its owner. ``connect`` makes the
-    connections to tenant partitions."""
+    """The controller of the claims of the resource partition behind ``resource``. Both are run by their owner."""
 
     def __init__(
-        self,
-        resource: Connection,
-        config: ClaimsConfig,
-        *,
-        clock: Clock,
-        rand: Rand,
-        tls: TlsConfig | None = None,
-        connect: Connect | None = None,
+        self, resource: Connection, tenants: Tenants, config: ClaimsConfig, *, clock: Clock, rand: Rand
     ) -> None:
         self._resource = resource
         self._config = config
         self._clock = clock
         self._rand = rand
         self._tenants: dict[str, TenantClaims] = {}
-        self._tasks: Supervisor | None = None
         self.claims: Informer[Claim] = Informer(
             resource.mux,
             kinds.CAPACITY_CLAIMS,
@@ -167,16 +144,7 @@ class ClaimsController:
             on_batch=self._claims_changed,
             on_state=lambda _: self._claims_state(),
         )
-        self._directory = PartitionDirectory(
-            kinds.TENANT_PARTITIONS,
-            bootstrap={},
-            clock=clock,
-            rand=rand,
-            on_added=self._added,
-            on_removed=self._removed,
-            tls=tls,
-            connect=connect,
-        )
+        tenants.follow(self)
 
     @property
     def tenants(self) -> dict[str, TenantClaims]:
@@ -186,17 +154,12 @@ class ClaimsController:
     async def run(self) -> None:
         """Until cancelled; leaves nothing behind."""
         try:
-            async with Supervisor() as tasks:
-                self._tasks = tasks
-                tasks.start(self._directory.run(), name="tenant-partitions")
-                self._directory.follow(self._resource.mux)
-                self.claims.start()
-                while True:
-                    for tenant in self._tenants.values():
-                        tenant.measure()
-                    await self._clock.sleep(GAUGES_EVERY_S)
+            self.claims.start()
+            while True:
+                for tenant in self._tenants.values():
+                    tenant.measure()
+                await self._clock.sleep(GAUGES_EVERY_S)
         finally:
-            self._tasks = None
             self.claims.close()
             for name, tenant in self._tenants.items():
                 tenant.disconnect()
@@ -212,21 +175,30 @@ class ClaimsController:
                 tenant.claims_known()
         return tenant
 
-    def _added(self, name: str, connection: Connection) -> None:
-        assert self._tasks is not None
-        self._tenant(name).connect(connection, self._tasks)
+    def tenant_added(self, tenant: TenantPods, tasks: Supervisor) -> None:
+        self._tenant(tenant.partition).follow(tenant, tasks)
 
-    def _removed(self, name: str) -> None:
-        tenant = self._tenants[name]
-        if tenant.book.claims:
+    def tenant_rebound(self, tenant: TenantPods) -> None:
+        self._tenants[tenant.partition].rebind(tenant)
+
+    def tenant_removed(self, tenant: TenantPods) -> None:
+        name = tenant.partition
+        known = self._tenants[name]
+        if known.book.claims:
             _log.warning(
                 "a tenant partition was removed; its claims stay",
-                extra={"tenant_partition": name, "claims": len(tenant.book.claims)},
+                extra={"tenant_partition": name, "claims": len(known.book.claims)},
             )
-        tenant.disconnect()
-        if not tenant.book.claims:
+        known.disconnect()
+        if not known.book.claims:
             del self._tenants[name]
             metrics.forget(name)
+
+    def tenant_state(self, tenant: TenantPods) -> None:
+        self._tenants[tenant.partition].pods_state()
+
+    def pods_changed(self, tenant: TenantPods, changes: Sequence[Change[SeenPod]]) -> None:
+        self._tenants[tenant.partition].pods_changed(changes)
 
     def _claims_changed(self, changes: Sequence[Change[Claim]]) -> None:
         now = self._clock.monotonic()

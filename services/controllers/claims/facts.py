@@ -11,12 +11,10 @@ import enum
 import sys
 from typing import NamedTuple
 
-from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodRevocation, RevocationOutcome
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimRelease
 from services.client.informer import Accessors
-
-_TERMINAL = ("Succeeded", "Failed")
+from services.controllers.pods import SeenPod
 
 
 class Claim(NamedTuple):
@@ -30,15 +28,6 @@ class Claim(NamedTuple):
     pod: str
     epoch: int
     created: float
-    version: int
-
-
-class SeenPod(NamedTuple):
-    """A pod that is bound to a node of this resource partition. ``over``: its phase is terminal."""
-
-    uid: str
-    node: str
-    over: bool
     version: int
 
 
@@ -59,25 +48,15 @@ def read_claim(data: bytes) -> Claim:
     )
 
 
-def read_pod(data: bytes) -> SeenPod:
-    """From a Pod's bytes."""
-    message = Pod.FromString(data)
-    metadata = message.metadata
-    over = message.status.phase in _TERMINAL
-    return SeenPod(metadata.uid, sys.intern(message.spec.node_name), over, metadata.resource_version)
+def _uid(claim: Claim) -> str:
+    return claim.uid
 
 
-def _uid(one: Claim | SeenPod) -> str:
-    return one.uid
+def _version(claim: Claim) -> int:
+    return claim.version
 
 
-def _version(one: Claim | SeenPod) -> int:
-    return one.version
-
-
-# By UID: a claim and its pod have it in common, and a name may be used again.
 CLAIM_ACCESSORS: Accessors[Claim] = Accessors(_uid, _uid, _version)
-POD_ACCESSORS: Accessors[SeenPod] = Accessors(_uid, _uid, _version)
 
 
 class Look(enum.Enum):

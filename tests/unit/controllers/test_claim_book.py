@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from services.controllers.claims import book as books
 from services.controllers.claims.book import Cause, ClaimBook
-from services.controllers.claims.facts import Claim, SeenPod
+from services.controllers.claims.facts import Claim
+from services.controllers.pods import SeenPod
 
 REVIEW_S, RETRY_S = 60.0, 5.0
 

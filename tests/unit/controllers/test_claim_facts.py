@@ -10,14 +10,13 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import ClaimRelease
 from services.controllers.claims.facts import (
     Claim,
     Look,
-    SeenPod,
     Stay,
     judge,
     look,
     read_claim,
-    read_pod,
     revocation,
 )
+from services.controllers.pods import SeenPod, read_pod
 from tests.support.claims import claim as stored_claim
 
 CLAIM = Claim("u1", "node-1", "tp-1", "acme", "default", "web", epoch=3, created=0.0, version=9)
@@ -101,7 +100,7 @@ def test_what_is_kept_of_the_objects() -> None:
     pod.metadata.uid, pod.metadata.name, pod.metadata.resource_version = "u1", "web", 5
     pod.metadata.tenant, pod.metadata.namespace = "acme", "default"
     pod.spec.node_name, pod.status.phase = "node-1", "Failed"
-    assert read_pod(pod.SerializeToString()) == SeenPod("u1", "node-1", True, 5)
+    assert read_pod(pod.SerializeToString()) == SeenPod("u1", "node-1", True, 5, "acme", "default", "web")
     message = stored_claim(pod, "node-1", epoch=3, created=77.0)
     message.metadata.resource_version = 9
     assert read_claim(message.SerializeToString()) == CLAIM._replace(created=77.0)
