@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.base.telemetry import TelemetryConfig
-from services.kubelet.hollow import StartDelay
+from services.kubelet.distribution import Distribution, Outage
 from services.rpc.credentials import TlsConfig
 
 DEFAULT_CAPACITY = {"cpu": "32", "memory": "256Gi", "pods": "110"}
@@ -25,29 +28,87 @@ class TimingConfig:
 
 @dataclass(frozen=True)
 class Pool:
-    """Nodes of one resource partition, named ``<name_prefix>0000`` and on.
+    """Nodes of one resource partition, named ``<name_prefix><number>`` with four digits or more from ``first_number``.
 
-    ``start_delay_ms``: what a container takes to start, a number or ``[least, most]``. ``zones``: given to the nodes in
-    turn as ``topology.kubernetes.io/zone``. ``allocatable``: what pods may take, the capacity if empty.
+    ``zones``: given to the nodes in turn as ``topology.kubernetes.io/zone``. ``allocatable``: what pods may take, the
+    capacity if empty.
+
+    How hollow nodes behave (durations and distributions as in ``distribution.py``): ``start_delay``, ``stop_delay``:
+    what containers take to start and to stop; ``start_delay_ms``: the former as a number or ``[least, most]``;
+    ``pod_failure_rate``: the part of the starts that fail; ``crash_rate_per_hour``: kubelet crashes per node and hour;
+    ``death``, ``cut``: the part of the nodes that dies or is cut off, when and for how long; ``proxy_share``: the part
+    of the nodes with a hollow kube-proxy.
     """
 
     resource_partition: str
     endpoints: tuple[str, ...]
     nodes: int
     name_prefix: str
+    first_number: int = 0
     start_delay_ms: float | tuple[float, float] = 0.0
+    start_delay: str = ""
+    stop_delay: str = "0"
+    pod_failure_rate: float = 0.0
+    crash_rate_per_hour: float = 0.0
+    death: str = ""
+    cut: str = ""
+    proxy_share: float = 0.0
     capacity: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_CAPACITY))
     allocatable: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
 
     @property
-    def start_delay(self) -> StartDelay:
-        if isinstance(self.start_delay_ms, tuple):
-            least_ms, most_ms = self.start_delay_ms
-        else:
-            least_ms = most_ms = self.start_delay_ms
-        return StartDelay(least_ms / 1000, most_ms / 1000)
+    def starting(self) -> Distribution:
+        """Seconds that containers take to start. Raises ``ValueError`` for a text that is none."""
+        if self.start_delay:
+            return Distribution.parse(self.start_delay)
+        given = self.start_delay_ms
+        least_ms, most_ms = given if isinstance(given, tuple) else (given, given)
+        if not 0 <= least_ms <= most_ms < math.inf:
+            raise ValueError("must be a number ≥ 0 or [least, most]")
+        return Distribution.between(least_ms / 1000, most_ms / 1000)
+
+    @property
+    def stopping(self) -> Distribution:
+        """Seconds that containers take to stop. Raises ``ValueError``."""
+        return Distribution.parse(self.stop_delay)
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes' names, in order."""
+        return [f"{self.name_prefix}{self.first_number + number:04d}" for number in range(self.nodes)]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, each beginning with its field."""
+        found = []
+        if self.nodes < 1:
+            found.append(f"nodes: must be at least 1, is {self.nodes}")
+        if self.first_number < 0:
+            found.append(f"first_number: must not be negative, is {self.first_number}")
+        if not self.endpoints:
+            found.append("endpoints: at least one is needed")
+        if self.start_delay and self.start_delay_ms:
+            found.append("start_delay: may not be given beside start_delay_ms")
+        shares = {"pod_failure_rate": self.pod_failure_rate, "proxy_share": self.proxy_share}
+        found += [
+            f"{name}: must be between 0 and 1, is {share}" for name, share in shares.items() if not 0 <= share <= 1
+        ]
+        if not 0 <= self.crash_rate_per_hour < math.inf:
+            found.append(f"crash_rate_per_hour: must not be negative, is {self.crash_rate_per_hour}")
+        found += _unreadable("start_delay" if self.start_delay else "start_delay_ms", lambda: self.starting)
+        found += _unreadable("stop_delay", lambda: self.stopping)
+        found += _unreadable("death", lambda: self.death and Outage.parse(self.death))
+        found += _unreadable("cut", lambda: self.cut and Outage.parse(self.cut))
+        return found
+
+
+def _unreadable(field_name: str, read: Callable[[], Any]) -> list[str]:
+    try:
+        read()
+    except ValueError as failure:
+        return [f"{field_name}: {failure}"]
+    return []
 
 
 @dataclass(frozen=True)
@@ -60,7 +121,11 @@ class TenantPartitionAddress:
 
 @dataclass(frozen=True)
 class KubeletConfig:
-    """``name`` is this host's own, unique in the cluster: its nodes carry it as label ``ursa.io/kubelet-host``."""
+    """``name`` is this host's own, unique in the cluster: its nodes carry it as label ``ursa.io/kubelet-host``.
+
+    ``listen``: host:port of the process' own gRPC services (``HollowNodes``), empty for none; ``delete_on_exit``: its
+    nodes are deleted when it is asked to stop.
+    """
 
     name: str
     pools: tuple[Pool, ...]
@@ -70,6 +135,8 @@ class KubeletConfig:
     tls: TlsConfig | None = None
     events: bool = True
     seed: int | None = None
+    listen: str = ""
+    delete_on_exit: bool = False
 
     def problems(self) -> list[str]:
         """What is wrong with the values, each naming its field."""
@@ -77,15 +144,8 @@ class KubeletConfig:
         if not self.pools:
             found.append("pools: at least one is needed")
         for number, pool in enumerate(self.pools):
-            where = f"pools[{number}]"
-            if pool.nodes < 1:
-                found.append(f"{where}.nodes: must be at least 1, is {pool.nodes}")
-            if not pool.endpoints:
-                found.append(f"{where}.endpoints: at least one is needed")
-            delay = pool.start_delay
-            if not 0 <= delay.least_s <= delay.most_s:
-                found.append(f"{where}.start_delay_ms: must be a number ≥ 0 or [least, most]")
-        prefixes = [(pool.resource_partition, pool.name_prefix) for pool in self.pools]
-        if len(set(prefixes)) < len(prefixes):
-            found.append("pools: two of one resource partition have the same name_prefix")
+            found += [f"pools[{number}].{problem}" for problem in pool.problems()]
+        names = [(pool.resource_partition, name) for pool in self.pools for name in pool.names]
+        if len(set(names)) < len(names):
+            found.append("pools: two of one resource partition give a node the same name (name_prefix, first_number)")
         return found

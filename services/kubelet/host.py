@@ -12,21 +12,22 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from services.api.kinds import PODS, TENANT_PARTITIONS
-from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.api.kinds import TENANT_PARTITIONS
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.base.timeline import OFF, PodTimeline, Stage
-from services.client.informer import Change, Informer
+from services.client.informer import Change
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
-from services.kubelet import nodestatus, tracing
+from services.kubelet import journal, metrics, tracing
 from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
-from services.kubelet.hollow import HollowRuntime
+from services.kubelet.distribution import Outage
+from services.kubelet.disturbances import Disturber
+from services.kubelet.hollow import Behaviour, HollowRuntime
 from services.kubelet.instructions import (
     Acknowledged,
     ClaimCapacity,
@@ -42,44 +43,22 @@ from services.kubelet.instructions import (
     Trace,
     Wake,
 )
-from services.kubelet.kubelet import Kubelet
+from services.kubelet.kubelet import DEFAULT_GRACE_S, Kubelet
+from services.kubelet.machine import Disturbance, Machine, Trouble
 from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
-from services.kubelet.nodestatus import NodeTemplate
-from services.kubelet.podstatus import NodeFacts
-from services.kubelet.provenance import Provenance, UnknownPod
+from services.kubelet.orphans import Orphans
+from services.kubelet.pools import nodes_of
+from services.kubelet.provenance import Origin, Provenance, UnknownPod
 from services.kubelet.runtime import Listener, Runtime, RuntimeEvent, RuntimeEventType
+from services.kubelet.tenancy import Tenancy
 from services.kubelet.tenantlink import TenantLink
-from services.placement import nodes
+from services.kubelet.worker import Stage as WorkerStage
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
 
-# Watches begun before other tasks get a turn.
-WATCHES_PER_TURN = 500
-
 Connect = Callable[[str, Sequence[str]], Connection]
 MakeRuntime = Callable[[Pool, Timers, Listener], Runtime]
-
-
-class _Node:
-    """A kubelet and the runtime that it drives."""
-
-    __slots__ = ("kubelet", "runtime")
-
-    def __init__(self, kubelet: Kubelet, runtime: Runtime) -> None:
-        self.kubelet = kubelet
-        self.runtime = runtime
-
-
-class _Tenancy:
-    """A tenant partition that is followed: its link, its watches (one per node), the task that began them."""
-
-    def __init__(self, connection: Connection, link: TenantLink) -> None:
-        self.connection = connection
-        self.link = link
-        self.informers: list[Informer[Pod]] = []
-        self.tasks: list[asyncio.Task[None]] = []
-        self.synced = False
 
 
 class Host:
@@ -103,12 +82,14 @@ class Host:
         self._timers = Timers(clock)
         self._make_runtime = make_runtime or self._hollow
         self.provenance = Provenance()
-        self.nodes: list[_Node] = []
-        self._of_kubelet: dict[int, _Node] = {}
-        self._tenancies: dict[str, _Tenancy] = {}
-        self._keepers: list[NodeKeeper] = []
+        self.nodes: list[Machine] = []
+        self._of_kubelet: dict[int, Machine] = {}
+        self._orphans = Orphans()
+        self._tenancies: dict[str, Tenancy] = {}
+        self._keepers: dict[str, NodeKeeper] = {}
         self._claims: dict[str, ClaimLink] = {}
         self._tasks: Supervisor | None = None
+        self.disturber = Disturber(self.nodes, begin=self._struck, end=self._relieved, timers=self._timers, rand=rand)
         self._directory = PartitionDirectory(
             TENANT_PARTITIONS,
             bootstrap={partition.name: partition.endpoints for partition in config.tenant_partitions},
@@ -134,15 +115,9 @@ class Host:
 
     def ready(self) -> Mapping[str, bool]:
         """Per partition: nodes are registered; pods have been listed once (a partition lost later stays ready)."""
-        checks = {f"nodes/{keeper.name}": keeper.registered for keeper in self._keepers}
+        checks = {f"nodes/{name}": keeper.registered for name, keeper in self._keepers.items()}
         checks["tenant-partitions"] = self._directory.synced
-        for name, tenancy in self._tenancies.items():
-            if not tenancy.synced:
-                tenancy.synced = len(tenancy.informers) == len(self.nodes) and all(
-                    informer.has_synced for informer in tenancy.informers
-                )
-            checks[f"pods/{name}"] = tenancy.synced
-        return checks
+        return checks | {f"pods/{name}": tenancy.synced for name, tenancy in self._tenancies.items()}
 
     # Resource partitions.
 
@@ -158,7 +133,7 @@ class Host:
             clock=self._clock,
             rand=self._rand,
         )
-        self._keepers.append(keeper)
+        self._keepers[name] = keeper
         tasks.start(keeper.run(), name=f"node-keeper-{name}")
         claims = self._claims[name] = ClaimLink(connection, self, self._clock, self._rand)
         tasks.start(claims.run(), name=f"claim-link-{name}")
@@ -166,32 +141,22 @@ class Host:
 
     def _make_nodes(self, pool: Pool) -> list[NodeEntry]:
         runtime = self._make_runtime(pool, self._timers, self._runtime_event)
-        template = NodeTemplate(
-            resource_partition=pool.resource_partition,
-            host=self._config.name,
-            labels=pool.labels,
-            capacity=pool.capacity,
-            allocatable=pool.allocatable or pool.capacity,
-            runtime=runtime.name,
-            runtime_version=runtime.version,
-        )
-        probe = Node()
-        probe.status.allocatable.update(template.allocatable)
-        allocatable = nodes.allocatable(probe)
-        entries = []
-        for number in range(pool.nodes):
-            name = f"{pool.name_prefix}{number:04d}"
-            zone = pool.zones[number % len(pool.zones)] if pool.zones else ""
-            entries.append(NodeEntry(name, zone, template))
-            address = nodestatus.host_ip(pool.resource_partition, name)
-            facts = NodeFacts(name, pool.resource_partition, address, runtime.name)
-            node = _Node(Kubelet(facts, allocatable, self._clock), runtime)
-            self.nodes.append(node)
-            self._of_kubelet[id(node.kubelet)] = node
-        return entries
+        made = nodes_of(pool, self._config.name, runtime)
+        first = len(self.nodes)
+        for facts in made.facts:
+            machine = Machine(len(self.nodes), Kubelet(facts, made.allocatable, self._clock), runtime)
+            self.nodes.append(machine)
+            self._of_kubelet[id(machine.kubelet)] = machine
+        for kind, text in ((Disturbance.DEATH, pool.death), (Disturbance.CUT, pool.cut)):
+            if text:
+                self.disturber.schedule(kind, Outage.parse(text), pool.resource_partition, pool.names)
+        if pool.crash_rate_per_hour:
+            self.disturber.crash_at_random(self.nodes[first:], pool.crash_rate_per_hour)
+        return made.entries
 
     def _hollow(self, pool: Pool, timers: Timers, listener: Listener) -> Runtime:
-        return HollowRuntime(timers, self._clock, self._rand, listener, pool.start_delay)
+        behaviour = Behaviour(pool.starting, pool.stopping, pool.pod_failure_rate)
+        return HollowRuntime(timers, self._clock, self._rand, listener, behaviour)
 
     # Tenant partitions come and go.
 
@@ -199,48 +164,66 @@ class Host:
         assert self._tasks is not None
         known = self._tenancies.get(name)
         if known is not None:
-            known.connection = connection
-            known.link.use(connection)
-            for informer in known.informers:
-                informer.rebind(connection.mux)
+            known.use(connection)
             return
         link = TenantLink(connection, self, self._clock, self._rand, host=self._config.name)
-        tenancy = self._tenancies[name] = _Tenancy(connection, link)
+        tenancy = self._tenancies[name] = Tenancy(
+            connection, link, self.nodes, on_pods=self._pods_changed, on_listed=self._pods_listed, clock=self._clock
+        )
         tenancy.tasks = [
             self._tasks.start(link.run(), name=f"tenant-link-{name}"),
-            self._tasks.start(self._follow_pods(tenancy), name=f"follow-pods-{name}"),
+            self._tasks.start(tenancy.follow(), name=f"follow-pods-{name}"),
         ]
 
     def _partition_removed(self, name: str) -> None:
         tenancy = self._tenancies.pop(name, None)
-        if tenancy is None:
-            return
-        for task in tenancy.tasks:
-            task.cancel()
-        for informer, node in zip(tenancy.informers, self.nodes, strict=False):
-            informer.close()
-            gone = [Change(key, pod, None, name) for key, pod in informer.store.items()]
-            self._carry_out(node, node.kubelet.pods_changed(gone), name)
-        self.provenance.drop_partition(name)
+        if tenancy is not None:
+            tenancy.leave()
+            self.provenance.drop_partition(name)
 
-    async def _follow_pods(self, tenancy: _Tenancy) -> None:
-        """One watch per node: its own pods, of every tenant."""
-        for number, node in enumerate(self.nodes, 1):
-            facts = node.kubelet.facts
-            informer: Informer[Pod] = Informer(
-                tenancy.connection.mux,
-                PODS,
-                tenant="*",
-                field_selector=f"spec.nodeName={facts.name},spec.resourcePartition={facts.resource_partition}",
-                on_batch=partial(self._pods_changed, node, tenancy.link.name),
-            )
-            tenancy.informers.append(informer.start())
-            if number % WATCHES_PER_TURN == 0:
-                await self._clock.sleep(0)
+    # Disturbances come and go.
+
+    def _struck(self, machine: Machine) -> None:
+        for tenancy in self._tenancies.values():
+            tenancy.pause(machine)
+        self._keepers[machine.resource_partition].silence([machine.name])
+        if not machine.cut:
+            self._end_life(machine)
+
+    def _end_life(self, machine: Machine) -> None:
+        """The kubelet forgets everything; a dead machine's containers are gone, a crashed kubelet's have nobody."""
+        before, runtime = machine.kubelet, machine.runtime
+        assert isinstance(runtime, HollowRuntime)
+        metrics.RUNNING_PODS.dec(sum(worker.stage is WorkerStage.RUNNING for worker in before.workers.values()))
+        if machine.dead:
+            gone = [*before.workers, *self._orphans.drop(machine)]
+            runtime.kill(gone)
+            if self._timeline.on:
+                for uid in gone:
+                    self._timeline.mark(Stage.END, uid, str(before.facts))
+        else:
+            self._orphans.leave(machine)
+        runtime.remember(machine.name)
+        for uid in before.workers:
+            self.provenance.forget(uid)
+        machine.kubelet = Kubelet(before.facts, before.allocatable, self._clock)
+        del self._of_kubelet[id(before)]
+        self._of_kubelet[id(machine.kubelet)] = machine
+
+    def _relieved(self, machine: Machine, trouble: Trouble) -> None:
+        rebooted = trouble.kind is Disturbance.DEATH
+        self._keepers[machine.resource_partition].resume([machine.name], rebooted=rebooted)
+        for tenancy in self._tenancies.values():
+            tenancy.resume(machine, afresh=trouble.kind is not Disturbance.CUT)
+        self._carry_out(machine, list(trouble.withheld()), "")
+
+    def _pods_listed(self, machine: Machine, partition: str) -> None:
+        for uid in self._orphans.unwanted(machine, partition):
+            machine.runtime.stop(uid, DEFAULT_GRACE_S)
 
     # Events go in.
 
-    def _pods_changed(self, node: _Node, partition: str, changes: Sequence[Change[Pod]]) -> None:
+    def _pods_changed(self, node: Machine, partition: str, changes: Sequence[Change[Pod]]) -> None:
         for change in changes:
             if change.new is not None:
                 self.provenance.tenant_seen(change.new.metadata.tenant, partition)
@@ -250,6 +233,8 @@ class Host:
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
         self._mark_runtime(event)
+        if self.provenance.peek(event.uid) is None and self._orphans.hear(event):
+            return
         self._with_origin(event.uid, lambda kubelet: kubelet.runtime_event(event))
 
     def _mark_runtime(self, event: RuntimeEvent) -> None:
@@ -269,21 +254,40 @@ class Host:
     def status_of(self, uid: str) -> Pod | None:
         """For the links: the status to write now."""
         origin = self.provenance.peek(uid)
-        return None if origin is None else origin.kubelet.status_of(uid)
+        if origin is None or self._cut_off(origin, ReportStatus(origin.partition, uid)):
+            return None
+        return origin.kubelet.status_of(uid)
 
     def status_written(self, uid: str, error: StatusError | None) -> None:
-        self._if_known(uid, lambda kubelet: kubelet.status_written(uid, error))
+        origin = self.provenance.peek(uid)
+        # An answer does not reach a node that is cut off either: it will write again.
+        if origin is not None and not self._cut_off(origin, ReportStatus(origin.partition, uid)):
+            self._if_known(uid, lambda kubelet: kubelet.status_written(uid, error))
 
     def claim_of(self, uid: str) -> CapacityClaim | None:
         """For the links: the claim to make now."""
         origin = self.provenance.peek(uid)
-        return None if origin is None else origin.kubelet.claim_of(uid)
+        if origin is None or self._cut_off(origin, ClaimCapacity(origin.partition, uid)):
+            return None
+        return origin.kubelet.claim_of(uid)
 
     def claim_answered(self, uid: str, refusal: StatusError | None) -> None:
-        self._if_known(uid, lambda kubelet: kubelet.claim_answered(uid, refusal))
+        origin = self.provenance.peek(uid)
+        if origin is not None and not self._cut_off(origin, ClaimCapacity(origin.partition, uid)):
+            self._if_known(uid, lambda kubelet: kubelet.claim_answered(uid, refusal))
 
     def removal_answered(self, uid: str, error: StatusError | None) -> None:
-        self._if_known(uid, lambda kubelet: kubelet.removal_answered(uid, error))
+        origin = self.provenance.peek(uid)
+        worker = None if origin is None else origin.kubelet.workers.get(uid)
+        if origin is None or worker is None:
+            return
+        if not self._cut_off(origin, ConfirmRemoval(origin.partition, worker.pod)):
+            self._if_known(uid, lambda kubelet: kubelet.removal_answered(uid, error))
+
+    def _cut_off(self, origin: Origin, instruction: Instruction) -> bool:
+        """Whether the pod's node reaches nobody now; then the instruction waits until it does."""
+        trouble = self._of_kubelet[id(origin.kubelet)].trouble
+        return trouble is not None and trouble.withhold(instruction)
 
     def _if_known(self, uid: str, act: Callable[[Kubelet], list[Instruction]]) -> None:
         """Timers and answers to writes may outlive their pod: its object vanished meanwhile."""
@@ -301,13 +305,17 @@ class Host:
 
     # Instructions come out.
 
-    def _carry_out(self, node: _Node, instructions: Sequence[Instruction], partition: str) -> None:
+    def _carry_out(self, node: Machine, instructions: Sequence[Instruction], partition: str) -> None:
         kubelet = node.kubelet
         for instruction in instructions:
+            if node.trouble is not None and node.trouble.withhold(instruction):
+                continue
             match instruction:
                 case StartPod(pod, adopt):
                     self.provenance.remember(pod.metadata.uid, kubelet, partition)
-                    if adopt:
+                    if (missed := self._orphans.take(pod.metadata.uid)) is not None:
+                        self._timers.after(0.0, partial(self._runtime_event, missed))
+                    elif adopt:
                         node.runtime.adopt(pod)
                     else:
                         node.runtime.start(pod)
@@ -316,6 +324,7 @@ class Host:
                     self._claims[kubelet.facts.resource_partition].claim(uid)
                 case StopPod(uid, grace_s):
                     self.provenance.remember(uid, kubelet, partition)
+                    self._orphans.take(uid)
                     node.runtime.stop(uid, grace_s)
                 case ReportStatus(origin, uid):
                     self.provenance.remember(uid, kubelet, origin)
@@ -330,8 +339,8 @@ class Host:
                 case Record(origin, _, _, _, _) as record:
                     if self._config.events and (link := self._link(origin)) is not None:
                         link.events.add(record, kubelet.facts.name)
-                case Journal(pod, origin, restarted):
-                    self._journal(kubelet, pod, origin, restarted)
+                case Journal() as entry:
+                    journal.write(entry, kubelet.facts)
                 case Trace() as done:
                     tracing.record(done, node=kubelet.facts.name, partition=kubelet.facts.resource_partition)
                 case Acknowledged(uid):
@@ -344,19 +353,3 @@ class Host:
         """None: the partition was removed, and there is nobody left to tell."""
         tenancy = self._tenancies.get(partition)
         return None if tenancy is None else tenancy.link
-
-    @staticmethod
-    def _journal(kubelet: Kubelet, pod: Pod, partition: str, restarted: bool) -> None:
-        metadata = pod.metadata
-        _log.info(
-            "pod restarted" if restarted else "pod started",
-            extra={
-                "uid": metadata.uid,
-                "tenant": metadata.tenant,
-                "namespace": metadata.namespace,
-                "pod": metadata.name,
-                "node": kubelet.facts.name,
-                "resource_partition": kubelet.facts.resource_partition,
-                "partition": partition,
-            },
-        )

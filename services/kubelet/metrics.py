@@ -9,6 +9,7 @@ RESTARTED_CONTAINERS = Counter("kubelet_restarted_containers", "Times that a pod
 RUNNING_PODS = Gauge("kubelet_running_pods", "Pods whose containers run now")
 NODES = Gauge("kubelet_nodes", "Nodes that this process runs", ["partition"])
 READY_NODES = Gauge("kubelet_ready_nodes", "Nodes of this process that their partition says are Ready", ["partition"])
+DISTURBED_NODES = Gauge("kubelet_disturbed_nodes", "Hollow nodes that are dead, cut off or crashed now", ["kind"])
 REJECTED_PODS = Counter("kubelet_rejected_pods", "Pods refused by admission on the node", ["reason"])
 UNKNOWN_PODS = Counter(
     "kubelet_unknown_pods",

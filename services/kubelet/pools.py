@@ -1,0 +1,46 @@
+"""From a pool of the configuration to its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.kubelet import nodestatus
+from services.kubelet.config import Pool
+from services.kubelet.nodekeeper import NodeEntry
+from services.kubelet.nodestatus import NodeTemplate
+from services.kubelet.podstatus import NodeFacts
+from services.kubelet.runtime import Runtime
+from services.placement import nodes
+
+
+class PoolNodes(NamedTuple):
+    """``allocatable`` is in canonical units, the same for all; ``entries`` and ``facts`` one per node, in order."""
+
+    allocatable: Mapping[str, int]
+    entries: list[NodeEntry]
+    facts: list[NodeFacts]
+
+
+def nodes_of(pool: Pool, host: str, runtime: Runtime) -> PoolNodes:
+    """The nodes of ``pool`` on the host of that name."""
+    partition = pool.resource_partition
+    template = NodeTemplate(
+        resource_partition=partition,
+        host=host,
+        labels=pool.labels,
+        capacity=pool.capacity,
+        allocatable=pool.allocatable or pool.capacity,
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+    )
+    probe = Node()
+    probe.status.allocatable.update(template.allocatable)
+    names = pool.names
+    zones = pool.zones or ("",)
+    return PoolNodes(
+        nodes.allocatable(probe),
+        [NodeEntry(name, zones[number % len(zones)], template) for number, name in enumerate(names)],
+        [NodeFacts(name, partition, nodestatus.host_ip(partition, name), runtime.name) for name in names],
+    )
