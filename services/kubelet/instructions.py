@@ -25,6 +25,14 @@ class StartPod(NamedTuple):
     adopt: bool
 
 
+class StartContainer(NamedTuple):
+    """Start one container of a pod whose containers are run each by itself."""
+
+    pod: Pod
+    container: str
+    restart: int
+
+
 class ClaimCapacity(NamedTuple):
     """Claim the node's capacity for the pod, or make sure that it is claimed."""
 
@@ -97,6 +105,7 @@ class Forget(NamedTuple):
 
 Instruction: TypeAlias = (
     StartPod
+    | StartContainer
     | ClaimCapacity
     | StopPod
     | ReportStatus

@@ -214,7 +214,7 @@ class Kubelet:
         deleting = pod.metadata.HasField("deletion_timestamp")
         if terminal and not deleting:
             return  # It ended under an earlier process and takes nothing of the node.
-        worker = PodWorker(pod, partition, self._clock.time())
+        worker = self._new_worker(pod, partition)
         self.workers[worker.uid] = worker
         _restore(worker)
         if terminal:
@@ -231,6 +231,9 @@ class Kubelet:
             # Whoever may bind may say that the capacity is claimed; only the ledger knows.
             worker.stage = Stage.CLAIMING
             self._out.append(ClaimCapacity(worker.partition, worker.uid))
+
+    def _new_worker(self, pod: Pod, partition: str) -> PodWorker:
+        return PodWorker(pod, partition, self._clock.time())
 
     def _admit_and_start(self, worker: PodWorker) -> None:
         worker.stage = Stage.CLAIMING  # It holds nothing yet: admission must not count it as one that does.
@@ -281,6 +284,7 @@ class Kubelet:
     def _vanished(self, uid: str, partition: str) -> None:
         worker = self.workers.get(uid)
         if worker is None:
+            self._out.append(Forget(uid))  # It ended under an earlier process, which may have left something of it.
             return
         if worker.partition != partition:
             self._unknown(uid, "partition")
@@ -289,7 +293,7 @@ class Kubelet:
         if worker.stage is Stage.ENDED:
             self._forget(worker)
         elif worker.stage is not Stage.STOPPING:
-            self._stop(worker, _grace_s(worker.pod))
+            self._stop(worker, grace_s(worker.pod))
 
     # Deletion.
 
@@ -298,20 +302,20 @@ class Kubelet:
             if not worker.removing:
                 self._confirm(worker)
             return
-        grace_s = _grace_s(worker.pod)
-        if worker.stage is Stage.STOPPING and worker.stop_grace_s is not None and grace_s >= worker.stop_grace_s:
+        allowed_s = grace_s(worker.pod)
+        if worker.stage is Stage.STOPPING and worker.stop_grace_s is not None and allowed_s >= worker.stop_grace_s:
             return
-        self._stop(worker, grace_s)
+        self._stop(worker, allowed_s)
 
-    def _stop(self, worker: PodWorker, grace_s: float) -> None:
+    def _stop(self, worker: PodWorker, allowed_s: float) -> None:
         if worker.stage is not Stage.STOPPING:
             self._leave_running(worker)
             worker.stage = Stage.STOPPING
             if worker.container_started_s:
                 self._record(worker, "Normal", "Killing", "Stopping containers")
-        worker.stop_grace_s = grace_s
-        self._out.append(StopPod(worker.uid, grace_s))
-        self._out.append(SetTimer(worker.uid, grace_s + STOP_OVERDUE_S, Wake.STOP_OVERDUE))
+        worker.stop_grace_s = allowed_s
+        self._out.append(StopPod(worker.uid, allowed_s))
+        self._out.append(SetTimer(worker.uid, allowed_s + STOP_OVERDUE_S, Wake.STOP_OVERDUE))
 
     def _confirm(self, worker: PodWorker) -> None:
         if not worker.removing:
@@ -322,7 +326,7 @@ class Kubelet:
         worker.phase, worker.reason = "Failed", "DeadlineExceeded"
         worker.message = "Pod was active on the node longer than the specified deadline"
         self._record(worker, "Normal", worker.reason, worker.message)
-        self._stop(worker, _grace_s(worker.pod))
+        self._stop(worker, grace_s(worker.pod))
 
     # Containers, as the runtime tells.
 
@@ -427,7 +431,8 @@ class Kubelet:
         return taken
 
 
-def _grace_s(pod: Pod) -> float:
+def grace_s(pod: Pod) -> float:
+    """Seconds that the pod's containers are given to end."""
     metadata, spec = pod.metadata, pod.spec
     if metadata.HasField("deletion_grace_period_seconds"):
         return float(metadata.deletion_grace_period_seconds)

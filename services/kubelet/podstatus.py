@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Container, ContainerState, ContainerStatus, Pod, PodStatus
+from services.kubelet import containerstatus
+from services.kubelet.containers import ContainerPod
 from services.kubelet.worker import PodWorker, Stage
 
 TRUE, FALSE = "True", "False"
@@ -48,7 +50,10 @@ def build(worker: PodWorker, node: NodeFacts, now_s: float) -> PodStatus:
     del status.container_statuses[:]
     status.container_statuses.extend(_container(worker, node, spec) for spec in worker.pod.spec.containers)
     del status.init_container_statuses[:]
-    if worker.stage is not Stage.STARTING and worker.container_started_s:
+    if isinstance(worker, ContainerPod):
+        told = (containerstatus.of(worker, spec, node.runtime) for spec in worker.pod.spec.init_containers)
+        status.init_container_statuses.extend(told)
+    elif worker.stage is not Stage.STARTING and worker.container_started_s:
         status.init_container_statuses.extend(_init(worker, node, spec) for spec in worker.pod.spec.init_containers)
     return status
 
@@ -96,12 +101,12 @@ def _conditions(worker: PodWorker) -> Iterator[_Condition]:
         return
     yield (
         _Condition("Initialized", TRUE)
-        if worker.container_started_s or not worker.pod.spec.init_containers
+        if _initialized(worker)
         else (_Condition("Initialized", FALSE, "ContainersNotInitialized"))
     )
-    if worker.stage is not Stage.RUNNING:
-        names = " ".join(container.name for container in worker.pod.spec.containers)
-        message = f"containers with unready status: [{names}]"
+    unready = _unready(worker)
+    if unready:
+        message = f"containers with unready status: [{' '.join(unready)}]"
         yield _Condition("ContainersReady", FALSE, "ContainersNotReady", message)
         yield _Condition("Ready", FALSE, "ContainersNotReady", message)
         return
@@ -113,6 +118,21 @@ def _conditions(worker: PodWorker) -> Iterator[_Condition]:
         yield _Condition("Ready", TRUE)
 
 
+def _initialized(worker: PodWorker) -> bool:
+    if isinstance(worker, ContainerPod):
+        return worker.initialized
+    return bool(worker.container_started_s) or not worker.pod.spec.init_containers
+
+
+def _unready(worker: PodWorker) -> list[str]:
+    """Names of the containers that do not run."""
+    if isinstance(worker, ContainerPod) and worker.stage is not Stage.STOPPING:
+        return worker.unready()
+    if worker.stage is Stage.RUNNING:
+        return []
+    return [container.name for container in worker.pod.spec.containers]
+
+
 def _missing_gates(pod: Pod) -> list[str]:
     if not pod.spec.readiness_gates:
         return []
@@ -121,6 +141,8 @@ def _missing_gates(pod: Pod) -> list[str]:
 
 
 def _container(worker: PodWorker, node: NodeFacts, spec: Container) -> ContainerStatus:
+    if isinstance(worker, ContainerPod):
+        return containerstatus.of(worker, spec, node.runtime)
     running = worker.stage is Stage.RUNNING
     status = ContainerStatus(
         name=spec.name,
