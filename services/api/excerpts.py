@@ -14,10 +14,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+# Enums are varints on the wire, as numbers are.
+_SCALARS = {FieldDescriptorProto.TYPE_ENUM: FieldDescriptorProto.TYPE_INT32}
+
 
 def excerpt(message: type[Message], paths: Iterable[str]) -> type[Any]:
-    """The type with the fields at ``paths`` ("spec.node_name"). A path that ends at a message gives its bytes, and
-    whether it is there (``HasField``)."""
+    """The type with the fields at ``paths`` ("spec.node_name", "items.metadata.uid"). A path that ends at a message
+    gives its bytes, and whether it is there (``HasField``); an enum is a number."""
     file = FileDescriptorProto(name="excerpt.proto", package="excerpt", syntax="proto3")
     _add(file.message_type.add(name="Root"), ".excerpt.Root", message.DESCRIPTOR, sorted(set(paths)))
     pool = DescriptorPool()
@@ -31,10 +34,12 @@ def _add(target: DescriptorProto, name: str, source: Any, paths: Iterable[str]) 
         taken = target.field.add(name=head, number=field.number, label=FieldDescriptorProto.LABEL_OPTIONAL)
         if rests:
             taken.type, taken.type_name = FieldDescriptorProto.TYPE_MESSAGE, f"{name}.{head.title()}"
+            if field.is_repeated:
+                taken.label = FieldDescriptorProto.LABEL_REPEATED
             _add(target.nested_type.add(name=head.title()), taken.type_name, field.message_type, rests)
             continue
         is_message = field.message_type is not None
-        taken.type = FieldDescriptorProto.TYPE_BYTES if is_message else field.type
+        taken.type = FieldDescriptorProto.TYPE_BYTES if is_message else _SCALARS.get(field.type, field.type)
         if field.is_repeated:
             taken.label = FieldDescriptorProto.LABEL_REPEATED
         elif is_message or field.has_presence:
