@@ -355,7 +355,8 @@ class Kubelet:
         if worker.stage not in (Stage.STARTING, Stage.RUNNING):
             return
         now = self._clock.time()
-        ran_s = now - worker.container_started_s
+        # Containers that never started have not run for 56 years.
+        ran_s = now - worker.container_started_s if worker.container_started_s else 0.0
         self._leave_running(worker)
         worker.exit_code, worker.finished_s = exit_code, now
         policy = worker.pod.spec.restart_policy or "Always"

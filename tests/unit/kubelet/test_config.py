@@ -41,6 +41,21 @@ def test_a_start_delay_is_a_number_or_a_range(tmp_path: pathlib.Path, delay: str
         (GOOD.format(delay="[300, 100]"), "pools[0].start_delay_ms"),
         (GOOD.format(delay="-1"), "pools[0].start_delay_ms"),
         (GOOD.format(delay="0").replace("nodes = 3", "nodes = 0"), "pools[0].nodes"),
+        (
+            GOOD.format(delay='"1s"').replace("start_delay_ms", "start_delay") + 'stop_delay = "x"',
+            "pools[0].stop_delay",
+        ),
+        (GOOD.format(delay='"1"').replace("start_delay_ms", "start_delay"), "pools[0].start_delay: '1'"),
+        (GOOD.format(delay="5") + 'start_delay = "1s"', "pools[0].start_delay: may not be given beside"),
+        (GOOD.format(delay="0") + 'death = "200%"', "pools[0].death: '200%'"),
+        (GOOD.format(delay="0") + 'cut = "1%,soon"', "pools[0].cut: '1%,soon'"),
+        (GOOD.format(delay="0") + "pod_failure_rate = 1.5", "pools[0].pod_failure_rate: must be between 0 and 1"),
+        (GOOD.format(delay="0") + "crash_rate_per_hour = -1", "pools[0].crash_rate_per_hour"),
+        (GOOD.format(delay="0") + "proxy_share = 2", "pools[0].proxy_share"),
+        (
+            GOOD.format(delay="0") + GOOD.format(delay="0").split("\n", 2)[2] + "first_number = 2",
+            "give a node the same name",
+        ),
         (GOOD.format(delay="0").replace("nodes = 3", "nodez = 3"), "nodez"),
     ],
 )
