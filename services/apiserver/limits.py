@@ -35,3 +35,8 @@ ITEMS_PER_TURN = 64
 # Server-side end of a typed watch, seconds; the client's own timeout is shorter as a rule.
 WATCH_TIMEOUT_S = (1800.0, 3600.0)
 BOOKMARK_BEFORE_TIMEOUT_S = 2.0
+
+# Lease renewals: requests of one stream that are not answered yet, and what one request may hold.
+RENEWALS_PER_STREAM_MAX = 32
+RENEWALS_PER_REQUEST_MAX = 10_000
+RENEWAL_BYTES_MAX = 512 << 10

@@ -52,8 +52,9 @@ class PartitionOwnership:
                 for _, watcher in watchers:
                     watcher.set_wake(awake.set)
 
-                # Keys of which something was told that may need to be taken back.
-                told: set[str] = set()
+                # What was told of those keys of which something was: it may need to be taken back, and need not be
+                # told again as long as it is the same.
+                told: dict[str, int] = {}
 
                 async def following() -> Sequence[Seen]:
                     while True:
@@ -172,16 +173,23 @@ class PartitionOwnership:
                 pass
 
 
-async def _drain(kind: Kind, watcher: Watcher, found: list[Seen], told: set[str]) -> None:
+async def _drain(kind: Kind, watcher: Watcher, found: list[Seen], told: dict[str, int]) -> None:
     while (batch := watcher.take(limits.BULK_BYTES_TARGET)) is not None:
         for event in batch.events:
             record = event.record
             gone = event.type is EventType.DELETED
+            # A heartbeat changes a lease's spec and no metadata: nothing that a garbage collector would look at.
+            before = None if gone else told.get(record.key)
+            if before is not None and before == hash(_metadata_bytes(record.value)):
+                continue
             # Most things own nothing, are owned by nothing and wait for nothing: that much the bytes tell at a glance.
             if not gone and record.key not in told and _is_plain(record.value):
                 continue
             thing = thing_of(kind, record)
-            (told.add if thing.owners and not gone else told.discard)(record.key)
+            if thing.owners and not gone:
+                told[record.key] = hash(_metadata_bytes(record.value))
+            else:
+                told.pop(record.key, None)
             found.append(Seen(thing, gone))
         await asyncio.sleep(0)
 
@@ -213,12 +221,15 @@ def thing_of(kind: Kind, record: Record) -> Thing:
 
 
 def _metadata(kind: Kind, value: bytes) -> Any:
-    if not value.startswith(b"\x0a"):
+    found = _metadata_bytes(value)
+    if found is None:
         return kind.message.FromString(value).metadata  # type: ignore[attr-defined]
-    size, shift, at = 0, 0, 1
-    while True:
-        byte = value[at]
-        size |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 0x80:
-            return ObjectMeta.FromString(value[at : at + size])
+    return ObjectMeta.FromString(found)
+
+
+def _metadata_bytes(value: bytes) -> bytes | None:
+    """None: it is not the first field."""
+    if not value.startswith(b"\x0a"):
+        return None
+    size, at = wire.read_varint(value, 1)
+    return value[at : at + size]

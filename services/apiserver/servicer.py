@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from services.api.kinds import Kind
+from services.api.kinds import LEASES, Kind
 from services.apiserver import metrics
 from services.apiserver.admission import Admission
 from services.apiserver.continuation import ContinueTokens
@@ -15,6 +15,7 @@ from services.apiserver.errors import translate
 from services.apiserver.multiplex import WatchService
 from services.apiserver.overload import Overload, OverloadConfig
 from services.apiserver.reads import Reads
+from services.apiserver.renewals import LeaseRenewals
 from services.apiserver.resource import Resource
 from services.apiserver.scope import TenantGate
 from services.apiserver.watching import Draining, TypedWatch
@@ -137,6 +138,15 @@ class ApiServer:
         if kind.has_status:
             table["UpdateStatus"] = self.unary(kind, "UPDATESTATUS", writes.update_status)
             table["BatchUpdateStatus"] = self.unary(kind, "BATCHUPDATESTATUS", writes.batch_update_status)
+        if kind is LEASES:
+            renewals = LeaseRenewals(resource, around.gate, self._draining, self.overload.system, self._clock)
+            # Each request on the stream is counted as RENEW; CONNECT: the streams.
+            table["Renew"] = handlers.bidi_stream(
+                _counted("CONNECT", kind.resource, renewals.renew),
+                translate=partial(translate, kind),
+                observe=metrics.stream_observer("CONNECT", kind.resource),
+                clock=self._clock,
+            )
         return table
 
 

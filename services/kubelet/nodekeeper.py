@@ -1,5 +1,5 @@
-"""Keeps the nodes of one resource partition registered, reported and alive: the shell around ``nodestatus`` and
-``nodelease``. Many nodes share each message; the leases of large hosts are renewed in cohorts, spread over the period.
+"""Keeps the nodes of one resource partition registered and reported: the shell around ``nodestatus``. Their leases are
+``leasekeeper``'s. Many nodes share each message.
 
 A node that is deleted while its kubelet runs is registered again; one that exists already is adopted: its labels are
 completed and its status is taken over.
@@ -8,6 +8,7 @@ completed and its status is taken over.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,29 +18,30 @@ from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
-from services.base.tasks import first_of
 from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.client.informer import Change, Informer
 from services.client.partitions import Connection
-from services.kubelet import metrics, nodelease, nodestatus
+from services.kubelet import metrics, nodestatus
 from services.kubelet.config import TimingConfig
+from services.kubelet.leasekeeper import LeaseKeeper
 from services.kubelet.nodestatus import NodeAction, NodeTemplate
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
 
 BATCH_NODES = 500
-BATCH_LEASES = 1000
-LEASE_TIMEOUT_S = 5.0
-LEASE_RETRIES_AT_ONCE = 5
-LEASE_BACKOFF_INITIAL_S, LEASE_BACKOFF_MAX_S = 0.2, 7.0
-COHORTS_MAX, COHORT_NODES_MIN = 10, 100
+# Batches under way: the server works on one while the next is made.
+BATCHES_AT_ONCE = 3
 ADOPTIONS_AT_ONCE = 16
 # A write is not repeated for this long while the watch has not shown it yet.
 SETTLE_S = 5.0
-# Nodes looked at before other tasks get a turn.
-NODES_PER_TURN = 500
+# Nodes decided about before other tasks get a turn.
+NODES_PER_TURN = 100
+# Nodes decided about before the first of them is written.
+NODES_PER_ROUND = 5_000
+# The nodes whose turn it is to have their status computed are looked at in so many parts, spread over the period.
+PARTS = 20
 
 
 class NodeEntry:
@@ -87,8 +89,9 @@ class NodeKeeper:
         )
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
-        self._leaseless: set[str] = set()
-        self._leaseless_wake = asyncio.Event()
+        self._leases = LeaseKeeper(
+            connection, [*self._entries.values()], self.node, timing=timing, clock=clock, rand=rand
+        )
         self._registered: set[str] = set()
         self._ready: set[str] = set()
 
@@ -103,16 +106,16 @@ class NodeKeeper:
 
     def resume(self, names: Iterable[str], *, rebooted: bool = False) -> None:
         """They are back: renew and report them at once. ``rebooted``: under a new boot id."""
-        for name in names:
+        back = [*names]
+        for name in back:
             entry = self._entries[name]
             entry.silent = False
             entry.boots += rebooted
             # Not what was last written counts but what others made of it meanwhile: the status is reported in any case.
             entry.reported_s = entry.settling_until = 0.0
             self._dirty.add(name)
-            self._leaseless.add(name)
         self._wake.set()
-        self._leaseless_wake.set()
+        self._leases.begin(back)
 
     @property
     def name(self) -> str:
@@ -129,13 +132,13 @@ class NodeKeeper:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_nodes(), name=f"nodes-{self.name}")
-                group.create_task(self._begin_leases(), name=f"first-leases-{self.name}")
-                for number, cohort in enumerate(self._cohorts()):
-                    group.create_task(self._renew_cohort(cohort), name=f"leases-{self.name}-{number}")
+                group.create_task(self._compute(), name=f"node-statuses-{self.name}")
+                group.create_task(self._leases.run(), name=f"node-leases-{self.name}")
         finally:
             self._informer.close()
 
     def _changed(self, changes: Sequence[Change[Any]]) -> None:
+        leaseless: list[str] = []
         for change in changes:
             node = change.new if change.new is not None else change.old
             entry = self._entries.get(node.metadata.name) if node is not None else None
@@ -149,8 +152,8 @@ class NodeKeeper:
                 entry.has_lease = False
             elif entry.name not in self._registered:
                 self._registered.add(entry.name)
-                self._leaseless.add(entry.name)
-                self._leaseless_wake.set()
+                leaseless.append(entry.name)
+        self._leases.begin(leaseless)
         metrics.NODES.labels(self.name).set(len(self._registered))
         metrics.READY_NODES.labels(self.name).set(len(self._ready))
         self._wake.set()
@@ -167,25 +170,40 @@ class NodeKeeper:
         await self._informer.synced.wait()
         backoff = Backoff(self._rand, initial_s=0.2, maximum_s=self._timing.node_status_compute_s)
         self._dirty.update(self._entries)
-        computed = self._clock.monotonic()
         while True:
-            settled = await self._reconcile(self._take_dirty())
-            if settled:
+            while not self._dirty:
+                self._wake.clear()
+                await self._wake.wait()
+            if await self._reconcile(self._take_dirty()):
                 backoff.reset()
             else:
                 await self._clock.sleep(backoff.next())
-            due = computed + self._timing.node_status_compute_s
-            if not self._dirty and self._clock.monotonic() < due:
-                self._wake.clear()
-                await first_of(self._clock.sleep(due - self._clock.monotonic()), self._wake.wait())
-            if self._clock.monotonic() >= due:
-                computed = self._clock.monotonic()
-                self._dirty.update(self._entries)
+
+    async def _compute(self) -> None:
+        """Once in each period, a part at a time: which nodes may need a write that no change of theirs has told of?
+
+        What a status is computed from are the node as it is, and what its host knows of it: a change of either is
+        looked at when it happens. So all that time alone can bring is a report that is due, or a write that has
+        left no trace.
+        """
+        await self._informer.synced.wait()
+        entries = [*self._entries.values()]
+        part = 0
+        while True:
+            await self._clock.sleep(self._timing.node_status_compute_s / PARTS)
+            due_s = self._clock.time() - self._timing.node_status_report_s
+            registered = self._registered
+            for entry in entries[part::PARTS]:
+                if entry.reported_s <= due_s or entry.settling_until or entry.name not in registered:
+                    self._dirty.add(entry.name)
+            part = (part + 1) % PARTS
+            if self._dirty:
+                self._wake.set()
 
     def _take_dirty(self) -> list[NodeEntry]:
-        taken = [self._entries[name] for name in sorted(self._dirty)]
-        self._dirty.clear()
-        return taken
+        names = sorted(itertools.islice(self._dirty, NODES_PER_ROUND))
+        self._dirty.difference_update(names)
+        return [self._entries[name] for name in names]
 
     async def _reconcile(self, entries: Sequence[NodeEntry]) -> bool:
         """Do what ``nodestatus.decide`` says for each; False: something must be tried again soon."""
@@ -196,11 +214,19 @@ class NodeKeeper:
                 todo.setdefault(action, []).append(entry)
             if number % NODES_PER_TURN == 0:
                 await self._clock.sleep(0)
-        settled = True
-        for action, chosen in todo.items():
-            for batch in _slices(chosen, BATCH_NODES):
-                settled &= await self._act(action, batch)
-        return settled
+        places = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+        async def act(action: NodeAction, batch: Sequence[NodeEntry]) -> bool:
+            async with places:
+                return await self._act(action, batch)
+
+        async with asyncio.TaskGroup() as group:
+            acts = [
+                group.create_task(act(action, batch), name=f"node-writes-{self.name}")
+                for action, chosen in todo.items()
+                for batch in _slices(chosen, BATCH_NODES)
+            ]
+        return all(task.result() for task in acts)
 
     def _decide(self, entry: NodeEntry) -> NodeAction:
         if entry.silent or self._clock.monotonic() < entry.settling_until:
@@ -247,7 +273,9 @@ class NodeKeeper:
         self._count(action, error, 1)
         if error is None:
             if action is not NodeAction.UPDATE:
-                entry.reported_s = self._clock.time()
+                # Nodes that were registered together are not reported together ever after.
+                early_s = 0.0 if entry.reported_s else self._rand.uniform(0.0, self._timing.node_status_report_s / 2)
+                entry.reported_s = self._clock.time() - early_s
             # The watch may have shown the write before its answer came: then there is nothing to wait for.
             if self.node(entry.name) is None or action is NodeAction.UPDATE:
                 entry.settling_until = self._clock.monotonic() + SETTLE_S
@@ -296,79 +324,6 @@ class NodeKeeper:
                 "node write failed",
                 extra={"partition": self.name, "action": action.value, "nodes": nodes, "cause": error.message},
             )
-
-    # Leases.
-
-    def _cohorts(self) -> list[list[NodeEntry]]:
-        entries = list(self._entries.values())
-        count = max(1, min(COHORTS_MAX, len(entries) // COHORT_NODES_MIN))
-        return [entries[number::count] for number in range(count)]
-
-    async def _begin_leases(self) -> None:
-        """A node that has just been registered gets its lease at once."""
-        while True:
-            await self._leaseless_wake.wait()
-            self._leaseless_wake.clear()
-            names, self._leaseless = sorted(self._leaseless), set()
-            await self._renew_until_done([self._entries[name] for name in names])
-
-    async def _renew_cohort(self, cohort: list[NodeEntry]) -> None:
-        await self._clock.sleep(self._rand.uniform(0.0, self._timing.lease_renew_s))
-        while True:
-            await self._renew_until_done([entry for entry in cohort if entry.has_lease])
-            await self._clock.sleep(self._rand.jitter(self._timing.lease_renew_s, self._timing.lease_jitter))
-
-    async def _renew_until_done(self, entries: Sequence[NodeEntry]) -> None:
-        """Five immediate tries, then with backoff (client-go ``lease/controller.go``)."""
-        backoff = Backoff(self._rand, initial_s=LEASE_BACKOFF_INITIAL_S, maximum_s=LEASE_BACKOFF_MAX_S)
-        tries = 0
-        while entries:
-            entries = await self._renew(entries)
-            tries += 1
-            if entries and tries >= LEASE_RETRIES_AT_ONCE:
-                await self._clock.sleep(backoff.next())
-
-    async def _renew(self, entries: Sequence[NodeEntry]) -> list[NodeEntry]:
-        """Renew or create; returns those that must be tried again."""
-        again: list[NodeEntry] = []
-        for held in (True, False):
-            for batch in _slices([entry for entry in entries if entry.has_lease is held], BATCH_LEASES):
-                again += await self._renew_batch(batch, held)
-        return again
-
-    async def _renew_batch(self, entries: Sequence[NodeEntry], held: bool) -> list[NodeEntry]:
-        known = [(entry, node) for entry in entries if not entry.silent and (node := self.node(entry.name)) is not None]
-        now_s, duration_s = self._clock.time(), self._timing.lease_duration_s
-        messages = [
-            nodelease.lease(entry.name, node.metadata.uid, now_s=now_s, duration_s=duration_s) for entry, node in known
-        ]
-        if not messages:
-            return []
-        leases = self._connection.clientset.leases
-        write = leases.batch_update if held else leases.batch_create
-        try:
-            outcomes = await write(messages, timeout_s=LEASE_TIMEOUT_S)
-        except StatusError as error:
-            self._lease_failed(error, len(messages))
-            return [entry for entry, _ in known]
-        again = []
-        for (entry, _), outcome in zip(known, outcomes, strict=True):
-            reason = "ok" if outcome.status is None else outcome.status.reason
-            metrics.LEASE_RENEWALS.labels(self.name, reason).inc()
-            if outcome.status is None:
-                entry.has_lease = True
-                continue
-            # The other way next time: an existing lease is updated, a vanished one created.
-            if reason in ("AlreadyExists", "NotFound"):
-                entry.has_lease = reason == "AlreadyExists"
-            else:
-                self._lease_failed(outcome.status, 1)
-            again.append(entry)
-        return again
-
-    def _lease_failed(self, error: StatusError, leases: int) -> None:
-        metrics.LEASE_RENEWALS.labels(self.name, error.reason).inc(leases)
-        _log.warning("lease renewal failed", extra={"partition": self.name, "leases": leases, "cause": error.message})
 
 
 def _slices(entries: Sequence[NodeEntry], size: int) -> Iterator[Sequence[NodeEntry]]:

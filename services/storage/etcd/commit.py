@@ -38,7 +38,7 @@ from services.storage.etcd.failures import Refusal, refusal_of
 from services.storage.etcd.lanes import Joint, Lanes, Outcomes, Pending, PendingTransaction
 from services.storage.etcd.outcomes import TryAgain, joint_failure, operation, outcome, record_of, stored
 from services.storage.etcd.session import Fate, Session
-from services.storage.interface import Record, Write
+from services.storage.interface import Lane, Record, Write
 
 _log = logging.getLogger(__name__)
 
@@ -191,20 +191,25 @@ class Committer:
             value = pending.write.value
             if nested.succeeded and value is not None:
                 self._settle(pending, Record(pending.write.key, value, revision))
+            elif value is not None and pending.write.lane is Lane.HEARTBEAT:
+                refused.append(pending)
             else:
                 self._conclude(pending, nested.succeeded, next(iter(_held(nested)), None), revision)
         if refused:
             await self._say_why(refused, revision)
 
     async def _say_why(self, refused: Sequence[Pending], revision: int) -> None:
-        """Transactions whose comparisons failed at ``revision``, when their keys held what they hold after it."""
+        """Items whose comparisons failed at ``revision``, when their keys held what they hold after it."""
         try:
             held = iter(await self._read_keys(refused, revision))
         except grpc.aio.AioRpcError as failure:
-            _log.info("refused transactions go again: %s: %s", failure.code().name, failure.details())
+            _log.info("refused items go again: %s: %s", failure.code().name, failure.details())
             self._retry(refused)
             return
         for pending in refused:
+            if not isinstance(pending, PendingTransaction):
+                self._conclude(pending, False, next(held), revision)
+                continue
             records = list(itertools.islice(held, len(pending.keys)))
             self._settle(pending, joint_failure(pending.writes, records))
 

@@ -31,7 +31,7 @@ class EtcdConfig:
     batch_bytes_max: int = 1 << 20
     value_bytes_max: int = 1 << 20
     queue_items_max: int = 50_000
-    lease_gather_s: float = 1.0
+    lease_gather_s: float = 0.5
     compaction_interval_s: float = 300.0
     ca_file: str = ""
     cert_file: str = ""

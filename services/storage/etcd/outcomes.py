@@ -9,7 +9,7 @@ from services.storage.checks import transaction_failure
 from services.storage.errors import KeyExists, KeyNotFound, PreconditionFailed, StorageError
 from services.storage.etcd import frames
 from services.storage.etcd.lanes import Joint, Pending, PendingTransaction
-from services.storage.interface import Record, Write
+from services.storage.interface import Lane, Record, Write
 
 
 class TryAgain(Exception):
@@ -21,7 +21,10 @@ class TryAgain(Exception):
 
 
 def operation(pending: Pending) -> bytes:
-    """The nested transaction of one item, framed."""
+    """The nested transaction of one item, framed.
+
+    A heartbeat's does not say what to read if it is refused: few are, and a third of the log would be these reads.
+    """
     if isinstance(pending, PendingTransaction):
         return frames.conditional_all(
             [
@@ -32,6 +35,8 @@ def operation(pending: Pending) -> bytes:
     write = pending.write
     if write.value is None:
         return frames.conditional_delete(pending.key, pending.expected)
+    if write.lane is Lane.HEARTBEAT:
+        return frames.conditional_all(((pending.key, pending.expected, write.value, write.lease_id),))
     return frames.conditional_put(pending.key, pending.expected, write.value, write.lease_id)
 
 
