@@ -44,6 +44,7 @@ async def run(config: KubeletConfig, stopping: asyncio.Event) -> None:
         server = KubeletServer(config.listen, services_of(host, clock), config.tls)
         endpoint = ProcessEndpoint(config.telemetry.metrics_listen, host.ready)
         async with endpoint, server, Supervisor() as tasks:
+            host.port = server.port
             tasks.start(timeline.run(clock), name="pod-timeline")
             tasks.start(host.run(), name="host")
             await stopping.wait()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from services.base.telemetry import TelemetryConfig
 from services.kubelet.distribution import Distribution, Outage
 from services.rpc.credentials import TlsConfig
 
+# All nodes of a process pool share one machine: a few show what there is to see.
+PROCESS_NODES_MAX = 20
 DEFAULT_CAPACITY = {"cpu": "32", "memory": "256Gi", "pods": "110"}
 
 
@@ -38,6 +40,9 @@ class Pool:
     ``pod_failure_rate``: the part of the starts that fail; ``crash_rate_per_hour``: kubelet crashes per node and hour;
     ``death``, ``cut``: the part of the nodes that dies or is cut off, when and for how long; ``proxy_share``: the part
     of the nodes with a hollow kube-proxy.
+
+    ``runtime``: ``process`` runs the commands of pods on this machine, as the kubelet's own user; ``root``: the
+    directory in which it keeps their logs and what it must know after a restart.
     """
 
     resource_partition: str
@@ -57,6 +62,8 @@ class Pool:
     allocatable: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
+    runtime: Literal["hollow", "process"] = "hollow"
+    root: str = ""
 
     @property
     def starting(self) -> Distribution:
@@ -96,11 +103,21 @@ class Pool:
         ]
         if not 0 <= self.crash_rate_per_hour < math.inf:
             found.append(f"crash_rate_per_hour: must not be negative, is {self.crash_rate_per_hour}")
+        found += self._process_problems()
         found += _unreadable("start_delay" if self.start_delay else "start_delay_ms", lambda: self.starting)
         found += _unreadable("stop_delay", lambda: self.stopping)
         found += _unreadable("death", lambda: self.death and Outage.parse(self.death))
         found += _unreadable("cut", lambda: self.cut and Outage.parse(self.cut))
         return found
+
+    def _process_problems(self) -> list[str]:
+        if self.runtime == "hollow":
+            return ['root: has a meaning for runtime = "process" only'] if self.root else []
+        found = [] if self.root else ['root: a directory is needed for runtime = "process"']
+        if self.nodes > PROCESS_NODES_MAX:
+            found.append(f'nodes: at most {PROCESS_NODES_MAX} with runtime = "process", is {self.nodes}')
+        hollow = ("start_delay", "start_delay_ms", "pod_failure_rate", "crash_rate_per_hour", "death", "cut")
+        return found + [f"{name}: has a meaning for hollow nodes only" for name in hollow if getattr(self, name)]
 
 
 def _unreadable(field_name: str, read: Callable[[], Any]) -> list[str]:
@@ -123,8 +140,9 @@ class TenantPartitionAddress:
 class KubeletConfig:
     """``name`` is this host's own, unique in the cluster: its nodes carry it as label ``ursa.io/kubelet-host``.
 
-    ``listen``: host:port of the process' own gRPC services (``HollowNodes``), empty for none; ``delete_on_exit``: its
-    nodes are deleted when it is asked to stop.
+    ``listen``: host:port of the process' own gRPC services (``Kubelet``, ``HollowNodes``), empty for none;
+    ``address``: the host under which they are reached and which is its nodes' address, that of ``listen`` if empty;
+    ``delete_on_exit``: its nodes are deleted when it is asked to stop.
     """
 
     name: str
@@ -136,11 +154,22 @@ class KubeletConfig:
     events: bool = True
     seed: int | None = None
     listen: str = ""
+    address: str = ""
     delete_on_exit: bool = False
+
+    @property
+    def serving_address(self) -> str:
+        """The address of the process' services and nodes; empty if it serves nothing."""
+        return self.address or self.listen.rpartition(":")[0].strip("[]")
 
     def problems(self) -> list[str]:
         """What is wrong with the values, each naming its field."""
         found = []
+        host, _, port = self.listen.rpartition(":")
+        if self.listen and not (host and port.isdecimal() and int(port) < 65536):
+            found.append(f"listen: must be host:port, is {self.listen!r}")
+        if self.listen and self.serving_address in ("0.0.0.0", "::"):
+            found.append("address: is needed when listen names no single address")
         if not self.pools:
             found.append("pools: at least one is needed")
         for number, pool in enumerate(self.pools):

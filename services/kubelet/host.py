@@ -22,9 +22,10 @@ from services.base.timeline import OFF, PodTimeline, Stage
 from services.client.informer import Change
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
-from services.kubelet import journal, metrics, tracing
+from services.kubelet import journal, metrics, process, tracing
 from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
+from services.kubelet.containerkubelet import ContainerKubelet
 from services.kubelet.distribution import Outage
 from services.kubelet.disturbances import Disturber
 from services.kubelet.hollow import Behaviour, HollowRuntime
@@ -38,6 +39,7 @@ from services.kubelet.instructions import (
     Record,
     ReportStatus,
     SetTimer,
+    StartContainer,
     StartPod,
     StopPod,
     Trace,
@@ -49,7 +51,7 @@ from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
 from services.kubelet.orphans import Orphans
 from services.kubelet.pools import nodes_of
 from services.kubelet.provenance import Origin, Provenance, UnknownPod
-from services.kubelet.runtime import Listener, Runtime, RuntimeEvent, RuntimeEventType
+from services.kubelet.runtime import ContainerRuntime, Listener, Runtime, RuntimeEvent, RuntimeEventType
 from services.kubelet.tenancy import Tenancy
 from services.kubelet.tenantlink import TenantLink
 from services.kubelet.worker import Stage as WorkerStage
@@ -58,7 +60,7 @@ from services.rpc.status import StatusError
 _log = logging.getLogger(__name__)
 
 Connect = Callable[[str, Sequence[str]], Connection]
-MakeRuntime = Callable[[Pool, Timers, Listener], Runtime]
+MakeRuntime = Callable[[Pool, Timers, Listener], Runtime | ContainerRuntime]
 
 
 class Host:
@@ -74,13 +76,14 @@ class Host:
         make_runtime: MakeRuntime | None = None,
         timeline: PodTimeline = OFF,
     ) -> None:
+        self.port = 0  # Of the process' own services; set before ``run``.
         self._timeline = timeline
         self._config = config
         self._clock = clock
         self._rand = rand
         self._connect = connect or (lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls))
         self._timers = Timers(clock)
-        self._make_runtime = make_runtime or self._hollow
+        self._make_runtime = make_runtime or self._runtime_of
         self.provenance = Provenance()
         self.nodes: list[Machine] = []
         self._of_kubelet: dict[int, Machine] = {}
@@ -141,10 +144,11 @@ class Host:
 
     def _make_nodes(self, pool: Pool) -> list[NodeEntry]:
         runtime = self._make_runtime(pool, self._timers, self._runtime_event)
-        made = nodes_of(pool, self._config.name, runtime)
+        made = nodes_of(pool, self._config.name, runtime, address=self._config.serving_address, port=self.port)
+        kubelet_type = ContainerKubelet if isinstance(runtime, ContainerRuntime) else Kubelet
         first = len(self.nodes)
         for facts in made.facts:
-            machine = Machine(len(self.nodes), Kubelet(facts, made.allocatable, self._clock), runtime)
+            machine = Machine(len(self.nodes), kubelet_type(facts, made.allocatable, self._clock), runtime)
             self.nodes.append(machine)
             self._of_kubelet[id(machine.kubelet)] = machine
         for kind, text in ((Disturbance.DEATH, pool.death), (Disturbance.CUT, pool.cut)):
@@ -154,7 +158,9 @@ class Host:
             self.disturber.crash_at_random(self.nodes[first:], pool.crash_rate_per_hour)
         return made.entries
 
-    def _hollow(self, pool: Pool, timers: Timers, listener: Listener) -> Runtime:
+    def _runtime_of(self, pool: Pool, timers: Timers, listener: Listener) -> Runtime | ContainerRuntime:
+        if pool.runtime == "process":
+            return process.make(pool, self._config.serving_address, timers, listener)
         behaviour = Behaviour(pool.starting, pool.stopping, pool.pod_failure_rate)
         return HollowRuntime(timers, self._clock, self._rand, listener, behaviour)
 
@@ -315,10 +321,15 @@ class Host:
                     self.provenance.remember(pod.metadata.uid, kubelet, partition)
                     if (missed := self._orphans.take(pod.metadata.uid)) is not None:
                         self._timers.after(0.0, partial(self._runtime_event, missed))
+                    elif isinstance(node.runtime, ContainerRuntime):
+                        node.runtime.take_up(pod, partition)
                     elif adopt:
                         node.runtime.adopt(pod)
                     else:
                         node.runtime.start(pod)
+                case StartContainer(pod, container, restart):
+                    if node.containers is not None:
+                        node.containers.start_container(pod, container, restart)
                 case ClaimCapacity(origin, uid):
                     self.provenance.remember(uid, kubelet, origin)
                     self._claims[kubelet.facts.resource_partition].claim(uid)
@@ -348,6 +359,8 @@ class Host:
                         self._timeline.mark(Stage.RUNNING, uid, str(kubelet.facts))
                 case Forget(uid):
                     self.provenance.forget(uid)
+                    if node.containers is not None:
+                        node.containers.forget(uid)
 
     def _link(self, partition: str) -> TenantLink | None:
         """None: the partition was removed, and there is nobody left to tell."""

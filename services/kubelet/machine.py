@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from services.kubelet.instructions import ClaimCapacity, ConfirmRemoval, Instruction, Record, ReportStatus
 from services.kubelet.kubelet import Kubelet
-from services.kubelet.runtime import Runtime
+from services.kubelet.runtime import ContainerRuntime, Runtime
 
 _Said: TypeAlias = ReportStatus | ClaimCapacity | ConfirmRemoval
 
@@ -47,14 +47,18 @@ class Trouble:
 
 
 class Machine:
-    """``number``: its place among the host's nodes. ``trouble`` is None most of the time."""
+    """``number``: its place among the host's nodes. ``trouble`` is None most of the time.
 
-    __slots__ = ("kubelet", "number", "runtime", "trouble")
+    ``containers``: the runtime, if it runs each container by itself.
+    """
 
-    def __init__(self, number: int, kubelet: Kubelet, runtime: Runtime) -> None:
+    __slots__ = ("containers", "kubelet", "number", "runtime", "trouble")
+
+    def __init__(self, number: int, kubelet: Kubelet, runtime: Runtime | ContainerRuntime) -> None:
         self.number = number
         self.kubelet = kubelet
         self.runtime = runtime
+        self.containers = runtime if isinstance(runtime, ContainerRuntime) else None
         self.trouble: Trouble | None = None
 
     @property

@@ -28,6 +28,7 @@ NODE_REPORTS = Counter(
     "kubelet_node_reports", "Node writes by what was done and outcome", ["partition", "action", "outcome"]
 )
 EVENTS = Counter("kubelet_events", "Events sent, or dropped (they are best effort)", ["partition", "outcome"])
+SERVED = Counter("kubelet_served_calls", "Calls of the process' own services by outcome", ["code"])
 START_SECONDS = Histogram(
     "kubelet_pod_start_duration_seconds",
     "From the pod's first sight on the node to its containers running",

@@ -31,7 +31,11 @@ _CONDITIONS = (
 
 
 class NodeTemplate(NamedTuple):
-    """What the nodes of one pool have in common; shared, never copied per node."""
+    """What the nodes of one pool have in common; shared, never copied per node.
+
+    ``address``: where the kubelet's own services are reached; empty: nowhere, and each node has a made-up one.
+    ``port``: of those services, 0 for none.
+    """
 
     resource_partition: str
     host: str
@@ -40,6 +44,10 @@ class NodeTemplate(NamedTuple):
     allocatable: Mapping[str, str]
     runtime: str
     runtime_version: str
+    address: str = ""
+    port: int = 0
+    kernel: str = "hollow"
+    os_image: str = "Ursa hollow node"
 
 
 class NodeAction(enum.Enum):
@@ -145,12 +153,15 @@ def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float, boo
     status.allocatable.clear()
     status.allocatable.update(template.allocatable)
     del status.addresses[:]
-    status.addresses.add(type="InternalIP", address=host_ip(template.resource_partition, name))
+    status.addresses.add(type="InternalIP", address=template.address or host_ip(template.resource_partition, name))
     status.addresses.add(type="Hostname", address=name)
+    status.ClearField("daemon_endpoints")
+    if template.port:
+        status.daemon_endpoints.kubelet_endpoint.port = template.port
     info = status.node_info
     info.machine_id = info.system_uuid = _identity(template.resource_partition, name)
     info.boot_id = boot_id(template.resource_partition, name, boots)
-    info.kernel_version, info.os_image = "hollow", "Ursa hollow node"
+    info.kernel_version, info.os_image = template.kernel, template.os_image
     info.container_runtime_version = f"{template.runtime}://{template.runtime_version}"
     info.kubelet_version = KUBELET_VERSION
     info.operating_system, info.architecture = "linux", "amd64"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from services.kubelet.config import Pool
 from services.kubelet.nodekeeper import NodeEntry
 from services.kubelet.nodestatus import NodeTemplate
 from services.kubelet.podstatus import NodeFacts
-from services.kubelet.runtime import Runtime
+from services.kubelet.runtime import ContainerRuntime, Runtime
 from services.placement import nodes
 
 
@@ -23,8 +24,12 @@ class PoolNodes(NamedTuple):
     facts: list[NodeFacts]
 
 
-def nodes_of(pool: Pool, host: str, runtime: Runtime) -> PoolNodes:
-    """The nodes of ``pool`` on the host of that name."""
+def nodes_of(
+    pool: Pool, host: str, runtime: Runtime | ContainerRuntime, *, address: str = "", port: int = 0
+) -> PoolNodes:
+    """The nodes of ``pool`` on the host of that name, whose own services are at ``address`` and ``port``."""
+    machine = os.uname()
+    real = {} if pool.runtime == "hollow" else {"kernel": machine.release, "os_image": f"{machine.sysname} (processes)"}
     partition = pool.resource_partition
     template = NodeTemplate(
         resource_partition=partition,
@@ -34,6 +39,9 @@ def nodes_of(pool: Pool, host: str, runtime: Runtime) -> PoolNodes:
         allocatable=pool.allocatable or pool.capacity,
         runtime=runtime.name,
         runtime_version=runtime.version,
+        address=address,
+        port=port,
+        **real,
     )
     probe = Node()
     probe.status.allocatable.update(template.allocatable)
@@ -42,5 +50,5 @@ def nodes_of(pool: Pool, host: str, runtime: Runtime) -> PoolNodes:
     return PoolNodes(
         nodes.allocatable(probe),
         [NodeEntry(name, zones[number % len(zones)], template) for number, name in enumerate(names)],
-        [NodeFacts(name, partition, nodestatus.host_ip(partition, name), runtime.name) for name in names],
+        [NodeFacts(name, partition, address or nodestatus.host_ip(partition, name), runtime.name) for name in names],
     )

@@ -182,7 +182,6 @@ class Shim:
             return 0
         self._state |= {"pid": child.pid, "ticks": start_ticks(child.pid), "started_ns": now_ns()}
         self._write_state()
-        self._tell()
         code = self._pump(child, log, signals)
         log.close()
         self._finish(SIGNAL_CODE_BASE - code if code < 0 else code, max(0, -code))
@@ -239,12 +238,6 @@ class Shim:
             umask=0o022,
             preexec_fn=prepare,
         )
-
-    def _tell(self) -> None:
-        """The kubelet that started this, if it still listens, waits for the end of standard output."""
-        with contextlib.suppress(OSError):
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, 1)
 
     def _pump(self, child: subprocess.Popen[bytes], log: CriLog, signals: int) -> int:
         """Until the command has ended and its output is written; its return code as ``Popen`` has it."""
