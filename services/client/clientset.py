@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from services.api import kinds
 from services.api.kinds import Kind
+from services.api.pb.ursa.apps.v1 import replica_set_pb2
 from services.api.pb.ursa.coordination.v1 import lease_pb2
 from services.api.pb.ursa.core.v1 import event_pb2, namespace_pb2, node_pb2, pod_pb2, pod_service_pb2, service_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
@@ -429,6 +430,10 @@ class Clientset:
     @property
     def pod_disruption_budgets(self) -> ResourceClient[pod_disruption_budget_pb2.PodDisruptionBudget]:
         return self.resource(kinds.POD_DISRUPTION_BUDGETS)
+
+    @property
+    def replica_sets(self) -> ResourceClient[replica_set_pb2.ReplicaSet]:
+        return self.resource(kinds.REPLICA_SETS)
 
     @property
     def capacity_ledgers(self) -> ResourceClient[capacity_pb2.CapacityLedger]:
