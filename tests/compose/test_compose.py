@@ -23,7 +23,7 @@ SERVICES = {
     *PARTITIONS,
     *(f"etcd-{name}" for name in PARTITIONS),
     *(f"scheduler-{name}" for name in PARTITIONS if name.startswith("tp")),
-    *(f"controller-{name}" for name in PARTITIONS if name.startswith("rp")),
+    *(f"controller-{name}" for name in PARTITIONS),
     "hollow",
 }
 

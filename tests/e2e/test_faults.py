@@ -20,7 +20,7 @@ from tests.support.cluster import OneBox, eventually, onebox
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 TENANTS = {"red": "tp-1", "blue": "tp-2"}
-VICTIMS = ("scheduler-tp-1", "controller-rp-1", "tp-1", "rp-1", "etcd-tp-1", "etcd-rp-1", "hollow")
+VICTIMS = ("scheduler-tp-1", "controller-tp-1", "controller-rp-1", "tp-1", "rp-1", "etcd-tp-1", "etcd-rp-1", "hollow")
 PODS_PER_TENANT = 120
 KILL_AFTER = 40
 RUNNING_WITHIN_S = 60.0

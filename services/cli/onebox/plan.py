@@ -149,6 +149,7 @@ class _Planner:
             for name, port in self._tenant.items()
             for replica in range(1, self._options.schedulers + 1)
         ]
+        components += [self._tenant_controllers(name, port) for name, port in self._tenant.items()]
         components += [self._controllers(name, port) for name, port in self._resource.items()]
         components += [self._hollow(host) for host in range(1, self._options.hollow_hosts + 1)]
         return ClusterPlan(self._context(), tuple(overrides.applied(components, self._options.overrides)), self._files)
@@ -213,6 +214,15 @@ class _Planner:
         if self._options.schedulers > 1:
             config["leader_election"] = LEADER_ELECTION
         return self._python_component(name, "scheduler", partition, config, port + 4 + replica, {})
+
+    def _tenant_controllers(self, partition: str, port: int) -> Component:
+        name = f"controller-{partition}"
+        config = {
+            "name": name,
+            "tenant_partition": self._link(partition, port),
+            "leader_election": LEADER_ELECTION,
+        }
+        return self._python_component(name, "controllers", partition, config, port + 4, {})
 
     def _controllers(self, partition: str, port: int) -> Component:
         name = f"controller-{partition}"

@@ -13,6 +13,7 @@ from services.cli.onebox import launch, toml
 from services.cli.onebox.home import Home
 from services.cli.onebox.plan import ClusterPlan, Options, plan
 from services.controllers.config import ControllersConfig
+from services.controllers.tenant_config import TenantControllersConfig
 from services.scheduler.config import SchedulerConfig
 
 HOME = Home(pathlib.Path("/data/ursa"))
@@ -35,6 +36,8 @@ def test_the_default_cluster() -> None:
         "rp-2",
         "scheduler-tp-1",
         "scheduler-tp-2",
+        "controller-tp-1",
+        "controller-tp-2",
         "controller-rp-1",
         "controller-rp-2",
         "hollow",
@@ -53,7 +56,7 @@ def test_the_default_cluster() -> None:
 def test_no_port_is_used_twice(tenant: int, resource: int, schedulers: int) -> None:
     found = made(tenant_partitions=tenant, resource_partitions=resource, schedulers=schedulers)
     ports = [port for component in found.components for port in component.ports.values()]
-    assert len(ports) == len(set(ports)) == 5 * (tenant + resource) + (schedulers - 1) * tenant + 1
+    assert len(ports) == len(set(ports)) == 5 * (tenant + resource) + schedulers * tenant + 1
 
 
 def test_several_schedulers_of_a_partition_elect_one() -> None:
@@ -75,6 +78,17 @@ def test_each_resource_partition_has_a_controller_manager() -> None:
     assert loaded.resource_partition.name == "rp-2"
     assert loaded.resource_partition.endpoints == ("127.0.0.1:7170",)
     assert loaded.leader_election.enabled
+
+
+def test_each_tenant_partition_has_a_controller_manager() -> None:
+    found = made()
+    text = found.files["config/controller-tp-2.toml"]
+    loaded = config.convert(tomllib.loads(text), TenantControllersConfig, source="controller-tp-2")
+    assert loaded.tenant_partition.name == "tp-2"
+    assert loaded.tenant_partition.endpoints == ("127.0.0.1:7120",)
+    assert loaded.leader_election.enabled
+    [component] = [one for one in found.components if one.name == "controller-tp-2"]
+    assert (component.kind, component.partition, component.ports) == ("controllers", "tp-2", {"metrics": 7124})
 
 
 def test_data_is_ended_last() -> None:
