@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import commands, onebox_commands, options
+from services.cli import commands, hollow_commands, onebox_commands, options
 from services.cli.errors import REFUSED, CliError
 
 EPILOG = (
@@ -28,6 +28,7 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 onebox_commands.register(app)
+hollow_commands.register(app)
 commands.register(app)
 
 

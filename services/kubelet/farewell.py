@@ -38,9 +38,7 @@ async def _delete(name: str, endpoints: tuple[str, ...], config: KubeletConfig, 
     try:
         for _ in range(TRIES):
             try:
-                deleted = await connection.clientset.nodes.delete_collection(
-                    label_selector=f"{HOST_LABEL}={config.name}"
-                )
+                deleted = await connection.clientset.nodes.delete_collection(label_selector=selector)
                 _log.info("nodes deleted", extra={"partition": name, "nodes": deleted})
                 return deleted
             except StatusError as error:

@@ -9,16 +9,17 @@ from rich.console import Console
 
 
 class Progress:
-    """``now`` says what is being waited for, ``done`` that something is finished; both go to stderr."""
+    """``now`` says what is being waited for, ``done`` that something is finished; both go to stderr. ``live``: a
+    line that changes in place is seen as such."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._live = self.console.is_terminal
+        self.live = self.console.is_terminal
         self._status: Any = None
         self._last = ""
 
     def __enter__(self) -> Progress:
-        if self._live:
+        if self.live:
             self._status = self.console.status("starting", spinner="dots")
             self._status.start()
         return self
