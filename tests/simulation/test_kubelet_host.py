@@ -42,9 +42,9 @@ async def test_leases_are_owned_and_renewed_every_ten_seconds() -> None:
         assert lease.spec.lease_duration_seconds == 40
         [owner] = lease.metadata.owner_references
         assert (owner.kind, owner.uid) == ("Node", world.node("rp-1-n0000").metadata.uid)
-        renewals = len(world.rps[0].called("BatchUpdate"))
+        renewals = len(world.rps[0].called("Renew"))
         await world.clock.advance(100)
-        assert 8 <= len(world.rps[0].called("BatchUpdate")) - renewals <= 11
+        assert 8 <= len(world.rps[0].called("Renew")) - renewals <= 11
         age = world.clock.time() - world.lease("rp-1-n0000").spec.renew_time.seconds
         assert age < 12
 
@@ -52,10 +52,14 @@ async def test_leases_are_owned_and_renewed_every_ten_seconds() -> None:
 async def test_status_is_reported_every_five_minutes_and_when_it_was_overwritten() -> None:
     world = KubeletWorld(nodes=1)
     async with world.running():
-        await world.clock.advance(290)
+        # The first time somewhere in the second half, so that nodes registered together are spread from then on.
+        await world.clock.advance(145)
         assert world.rps[0].called("BatchUpdateStatus") == []
-        await world.clock.advance(30)
+        await world.until(lambda: len(world.rps[0].called("BatchUpdateStatus")) == 1, seconds=175)
+        await world.clock.advance(285)
         assert len(world.rps[0].called("BatchUpdateStatus")) == 1
+        await world.clock.advance(35)
+        assert len(world.rps[0].called("BatchUpdateStatus")) == 2
         lost = world.node("rp-1-n0000")
         for condition in lost.status.conditions:
             condition.status = "Unknown"
@@ -84,7 +88,9 @@ async def test_a_node_and_a_lease_that_were_deleted_come_back() -> None:
         world.rps[0].remove(LEASES, "rp-1-n0000", "system", "kube-node-lease")
         await world.until(lambda: world.lease("rp-1-n0000") is not None, seconds=15)
         world.rps[0].remove(NODES, "rp-1-n0000")
+        world.rps[0].remove(LEASES, "rp-1-n0000", "system", "kube-node-lease")  # A partition collects what it owned.
         await world.until(lambda: world.node("rp-1-n0000") is not None, seconds=15)
+        await world.until(lambda: world.lease("rp-1-n0000") is not None, seconds=15)
         await world.until(
             lambda: world.lease("rp-1-n0000").metadata.owner_references[0].uid == world.node("rp-1-n0000").metadata.uid,
             seconds=15,

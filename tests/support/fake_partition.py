@@ -27,6 +27,7 @@ from services.base.ids import IdMaker, sequential_uids
 from services.rpc import methods, status
 from services.rpc.channel import make_channel
 from services.rpc.status import StatusError
+from tests.support.fake_renewals import FakeRenewals
 
 _BY_SERVICE = {kind.service: kind for kind in KINDS.values()}
 _TERMINAL = ("Succeeded", "Failed")
@@ -66,7 +67,7 @@ class FakePartition:
         self._clock = clock or SystemClock()
         self._new_uid = new_uid or sequential_uids(f"{name}-")
         self._history: list[tuple[int, str, str, Any, Any]] = []
-        self._streams: dict[_Stream, None] = {}
+        self._streams: dict[_Stream | FakeRenewals, None] = {}
         self._refusals: list[tuple[str, StatusError]] = []
         self._poison: dict[str, StatusError] = {}
         self._refused_claims: dict[str, StatusError] = {}
@@ -114,6 +115,18 @@ class FakePartition:
     def fall_silent(self, *methods: str, how: str = "hang") -> None:
         """Watches stay alive, but calls of these methods "hang" until their deadline, or are "unavailable"."""
         self._mute.update(dict.fromkeys(methods, how))
+
+    def muted(self, method: str) -> str | None:
+        """How ``method`` fails now ("hang", "unavailable"); None: it does not."""
+        return self._mute.get(method)
+
+    def take_refusal(self, method: str) -> StatusError | None:
+        """What ``refuse_next`` left for this call of ``method``."""
+        for refusal in self._refusals:
+            if refusal[0] == method:
+                self._refusals.remove(refusal)
+                return refusal[1]
+        return None
 
     def speak(self) -> None:
         """Answer again; calls that hang are not saved."""
@@ -167,10 +180,9 @@ class FakePartition:
         kind = _BY_SERVICE[service]
         request = self._request_type(kind, method).FromString(data)
         self.calls.append((method, request))
-        for refusal in self._refusals:
-            if refusal[0] == method:
-                self._refusals.remove(refusal)
-                raise refusal[1]
+        refusal = self.take_refusal(method)
+        if refusal is not None:
+            raise refusal
         if method == "BatchDelete":
             return self._batch_delete(kind, request).SerializeToString()
         if method == "BatchClaim":
@@ -337,13 +349,18 @@ class FakePartition:
     # Watches.
 
     def open_stream(self) -> _Stream:
+        return self._opened(_Stream(self))
+
+    def open_renewals(self) -> FakeRenewals:
+        return self._opened(FakeRenewals(self))
+
+    def _opened(self, stream: Any) -> Any:
         if self.down:
             raise status.unavailable("partition is down")
-        stream = _Stream(self)
         self._streams[stream] = None
         return stream
 
-    def forget_stream(self, stream: _Stream) -> None:
+    def forget_stream(self, stream: _Stream | FakeRenewals) -> None:
         self._streams.pop(stream, None)
 
     def begin_watch(self, stream: _Stream, create: watch_pb2.CreateWatch) -> None:
@@ -451,7 +468,8 @@ class FakeChannel:
         return call
 
     def stream_stream(self, path: str, request_serializer: Any, response_deserializer: Any) -> Any:
-        return lambda: _FakeStreamCall(self._partition)
+        renews = path.endswith("/Renew")
+        return lambda: _FakeStreamCall(self._partition.open_renewals if renews else self._partition.open_stream)
 
     def get_state(self) -> grpc.ChannelConnectivity:
         down = self._partition.down
@@ -462,11 +480,11 @@ class FakeChannel:
 
 
 class _FakeStreamCall:
-    def __init__(self, partition: FakePartition) -> None:
-        self._stream: _Stream | None = None
+    def __init__(self, open_stream: Callable[[], Any]) -> None:
+        self._stream: Any = None
         self._error: StatusError | None = None
         try:
-            self._stream = partition.open_stream()
+            self._stream = open_stream()
         except StatusError as error:
             self._error = error
 
