@@ -38,6 +38,28 @@ text.average, text.threshold { stroke: none; } text.average { fill: var(--blue);
 .key { white-space: nowrap; margin-left: 12px; font-weight: 500; }
 .key::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 5px; }
 .key.client::before { background: var(--blue); } .key.server::before { background: var(--teal); }
+:root { --s0: #2f6fde; --s1: #0f9b8e; --s2: #d97706; --s3: #8b5cf6; --s4: #c8372d; --s5: #4d8a1f; --s6: #b83280;
+  --s7: #7a8699; }
+@media (prefers-color-scheme: dark) { :root { --s0: #6ea0ff; --s1: #3fc9b9; --s2: #f0a848; --s3: #b197fc; --s4: #ff7b72;
+  --s5: #8fcf5c; --s6: #f078bd; --s7: #98a2b3; } }
+.s0 { --c: var(--s0); } .s1 { --c: var(--s1); } .s2 { --c: var(--s2); } .s3 { --c: var(--s3); } .s4 { --c: var(--s4); }
+.s5 { --c: var(--s5); } .s6 { --c: var(--s6); } .s7 { --c: var(--s7); }
+.line { fill: none; stroke: var(--c); stroke-width: 1.5; stroke-linejoin: round; } .dot { fill: var(--c); }
+.band { fill: var(--c); opacity: .82; } .swatch::before { background: var(--c); }
+.limit { stroke: var(--red); stroke-width: 1.6; } .event { stroke: var(--amber); stroke-width: 1.2; opacity: .85; }
+text.event { stroke: none; fill: var(--amber); font-size: 10.5px; font-weight: 600; opacity: 1; }
+text.inside { fill: var(--card); font-size: 11px; font-weight: 600; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 6px 0 0; font-size: 12.5px; color: var(--soft); }
+.legend .key { margin-left: 0; } .spark { width: 150px; height: 26px; display: inline-block; vertical-align: middle; }
+.numbers { display: flex; flex-wrap: wrap; gap: 8px 36px; margin: 10px 0 2px; }
+.numbers div { font-size: 22px; font-weight: 650; font-variant-numeric: tabular-nums; }
+.numbers small { display: block; font-size: 12px; font-weight: 500; color: var(--soft); }
+.events { margin: 12px 0 0; padding: 0; list-style: none; columns: 2 320px; font-size: 13px; }
+.events li { margin: 0 0 4px; break-inside: avoid; }
+.events b { color: var(--amber); display: inline-block; min-width: 26px; }
+.half { max-width: 640px; }
+details { margin-top: 14px; } summary { cursor: pointer; color: var(--soft); font-size: 13px; }
+h3.under { margin-top: 20px; } .plots + .wide { margin-top: 18px; }
 """
 
 

@@ -21,13 +21,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Spread:
-    """A row of percentiles: p50, p90 and p99 in milliseconds, and the group that its colour tells."""
+    """A row of percentiles: p50, p90 and p99 in milliseconds, and the group that its colour tells. ``limit``: what the
+    p99 is held against, 0 for nothing."""
 
     text: str
     p50: float
     p90: float
     p99: float
     css: str
+    limit: float = 0.0
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -58,10 +60,10 @@ def rates(at: np.ndarray, seconds: float, bins: int = 64) -> tuple[np.ndarray, f
 
 def over_time(values: np.ndarray, width_s: float, marks: Sequence[Mark], title: str) -> str:
     """An area of ``values`` over time, bins of ``width_s`` each, with lines across it."""
-    box = _Box(560, 250, left=52, right=104, top=12, bottom=30)
+    box = Box(560, 250, left=52, right=104, top=12, bottom=30)
     end = max(width_s * len(values), 1e-9)
     peak = max([float(values.max(initial=0.0)), *(mark.value for mark in marks)]) * 1.06 or 1.0
-    parts = [_open(box, title)]
+    parts = [opened(box, title)]
     for tick in ticks(0.0, peak):
         y = box.y(tick / peak)
         parts.append(f'<line class="grid" x1="{box.left}" x2="{box.x(1)}" y1="{y}" y2="{y}"/>')
@@ -81,7 +83,7 @@ def over_time(values: np.ndarray, width_s: float, marks: Sequence[Mark], title: 
     return "".join(parts)
 
 
-def _marks(box: _Box, marks: Sequence[Mark], peak: float) -> list[str]:
+def _marks(box: Box, marks: Sequence[Mark], peak: float) -> list[str]:
     parts, lowest = [], -math.inf
     for mark in sorted(marks, key=lambda one: -one.value):
         y = box.y(mark.value / peak)
@@ -94,10 +96,10 @@ def _marks(box: _Box, marks: Sequence[Mark], peak: float) -> list[str]:
 
 
 def spreads(rows: Sequence[Spread], title: str) -> str:
-    """A row per stage on a logarithmic axis: a bar from p50 to p99, a notch at p90."""
+    """A row each on a logarithmic axis: a bar from p50 to p99, a notch at p90, a line at the limit."""
     row_height = 24
-    box = _Box(560, 38 + row_height * len(rows), left=190, right=132, top=8, bottom=30)
-    found = [value for row in rows for value in (row.p50, row.p99) if value > 0]
+    box = Box(560, 38 + row_height * len(rows), left=190, right=132, top=8, bottom=30)
+    found = [value for row in rows for value in (row.p50, row.p99, row.limit) if value > 0]
     low = 10.0 ** math.floor(math.log10(min(found, default=1.0)))
     high = 10.0 ** math.ceil(math.log10(max(found, default=10.0)) + 1e-9)
     span = math.log10(high / low) or 1.0
@@ -105,11 +107,11 @@ def spreads(rows: Sequence[Spread], title: str) -> str:
     def x(value: float) -> float:
         return box.x(math.log10(max(value, low) / low) / span)
 
-    parts = [_open(box, title)]
+    parts = [opened(box, title)]
     for power in range(round(span) + 1):
         at = low * 10.0**power
         parts.append(f'<line class="grid" x1="{x(at)}" x2="{x(at)}" y1="{box.top}" y2="{box.y(0)}"/>')
-        parts.append(f'<text class="tick" x="{x(at)}" y="{box.y(0) + 18}" text-anchor="middle">{_time(at)}</text>')
+        parts.append(f'<text class="tick" x="{x(at)}" y="{box.y(0) + 18}" text-anchor="middle">{duration(at)}</text>')
     for index, row in enumerate(rows):
         y = box.top + row_height * index + row_height / 2
         end = max(x(row.p99), x(row.p50) + 2)
@@ -119,12 +121,16 @@ def spreads(rows: Sequence[Spread], title: str) -> str:
             ' height="12" rx="3"/>'
         )
         parts.append(f'<line class="notch" x1="{x(row.p90)}" x2="{x(row.p90)}" y1="{y - 6}" y2="{y + 6}"/>')
+        if row.limit:
+            at = x(row.limit)
+            parts.append(f'<line class="limit" x1="{at}" x2="{at}" y1="{y - 8}" y2="{y + 8}"/>')
         numbers = f"{short(_rounded(row.p50))} / {short(_rounded(row.p90))} / {short(_rounded(row.p99))}"
         parts.append(f'<text class="name" x="{box.x(1) + 8}" y="{y + 4}">{numbers}</text>')
     return "".join(parts) + "</svg>"
 
 
-def _time(milliseconds: float) -> str:
+def duration(milliseconds: float) -> str:
+    """``12 ms``, ``1.5 s``."""
     return f"{short(milliseconds / 1000.0)} s" if milliseconds >= 1000.0 else f"{short(milliseconds)} ms"
 
 
@@ -133,7 +139,7 @@ def _rounded(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Box:
+class Box:
     """The plot's size, and the space left around it; ``x`` and ``y`` take shares from 0 to 1."""
 
     width: float
@@ -150,5 +156,6 @@ class _Box:
         return round(self.height - self.bottom - share * (self.height - self.top - self.bottom), 1)
 
 
-def _open(box: _Box, title: str) -> str:
+def opened(box: Box, title: str) -> str:
+    """The start of a plot; the caller closes it with ``</svg>``."""
     return f'<svg viewBox="0 0 {box.width} {box.height}" role="img" aria-label="{escape(title)}">'
