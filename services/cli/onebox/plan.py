@@ -251,8 +251,11 @@ class _Planner:
             }
             for name, port in self._resource.items()
         ]
-        config = {"name": f"hollow-{host}", "pools": pools}
-        return self._python_component(f"hollow{suffix}", "kubelet", "", config, self._hollow_metrics + host - 1, {})
+        # Where its nodes can be disturbed: the ports before those of the metrics.
+        grpc = self._options.base_port + host - 1
+        config = {"name": f"hollow-{host}", "listen": f"{HOST}:{grpc}", "pools": pools}
+        metrics = self._hollow_metrics + host - 1
+        return self._python_component(f"hollow{suffix}", "kubelet", "", config, metrics, {"grpc": grpc})
 
     def _server_config(self, name: str, port: int) -> dict[str, Any]:
         listen = f"{HOST}:{port}"

@@ -56,7 +56,7 @@ def test_the_default_cluster() -> None:
 def test_no_port_is_used_twice(tenant: int, resource: int, schedulers: int) -> None:
     found = made(tenant_partitions=tenant, resource_partitions=resource, schedulers=schedulers)
     ports = [port for component in found.components for port in component.ports.values()]
-    assert len(ports) == len(set(ports)) == 5 * (tenant + resource) + schedulers * tenant + 1
+    assert len(ports) == len(set(ports)) == 5 * (tenant + resource) + schedulers * tenant + 2
 
 
 def test_several_schedulers_of_a_partition_elect_one() -> None:
@@ -172,3 +172,15 @@ def test_toml_reads_back() -> None:
         "rows": [{"name": "a", "sub": {"k": 1}}, {"name": "b"}],
     }
     assert tomllib.loads(toml.dumps(document)) == document
+
+
+def test_hollow_hosts_share_the_nodes_and_have_ports_of_their_own() -> None:
+    found = made(nodes=5, hollow_hosts=2)
+    hosts = [component for component in found.components if component.kind == "kubelet"]
+    assert [host.name for host in hosts] == ["hollow", "hollow-2"]
+    ports = [port for host in hosts for port in host.ports.values()]
+    assert len(set(ports)) == 4
+    for host, nodes in zip(hosts, (3, 2), strict=True):
+        document = tomllib.loads(found.files[f"config/{host.name}.toml"])
+        assert [pool["nodes"] for pool in document["pools"]] == [nodes, nodes]
+        assert document["listen"] == f"127.0.0.1:{host.ports['grpc']}"
