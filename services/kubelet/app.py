@@ -12,7 +12,7 @@ from services.base.http import ProcessEndpoint
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.base.timeline import open_timeline
-from services.kubelet import farewell, hollowservice
+from services.kubelet import farewell, hollowservice, logservice
 from services.kubelet.config import KubeletConfig
 from services.kubelet.host import Host
 from services.kubelet.serving import Calls, Handlers, KubeletServer
@@ -57,4 +57,8 @@ async def run(config: KubeletConfig, stopping: asyncio.Event) -> None:
 
 def services_of(host: Host, clock: Clock) -> dict[str, Handlers]:
     """What the process serves on its own port, by service name."""
-    return {hollowservice.SERVICE: hollowservice.handlers(host.disturber, Calls(clock))}
+    calls = Calls(clock)
+    return {
+        hollowservice.SERVICE: hollowservice.handlers(host.disturber, calls),
+        logservice.SERVICE: logservice.handlers(host, calls, clock),
+    }

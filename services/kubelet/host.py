@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from services.api.kinds import TENANT_PARTITIONS
+from services.api import keys
+from services.api.kinds import PODS, TENANT_PARTITIONS
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
@@ -22,7 +23,7 @@ from services.base.timeline import OFF, PodTimeline, Stage
 from services.client.informer import Change
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
-from services.kubelet import journal, metrics, process, tracing
+from services.kubelet import journal, metrics, podstatus, process, tracing
 from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
 from services.kubelet.containerkubelet import ContainerKubelet
@@ -46,6 +47,7 @@ from services.kubelet.instructions import (
     Wake,
 )
 from services.kubelet.kubelet import DEFAULT_GRACE_S, Kubelet
+from services.kubelet.logservice import Placed
 from services.kubelet.machine import Disturbance, Machine, Trouble
 from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
 from services.kubelet.orphans import Orphans
@@ -227,6 +229,20 @@ class Host:
         for uid in self._orphans.unwanted(machine, partition):
             machine.runtime.stop(uid, DEFAULT_GRACE_S)
 
+    def placed(self, tenant: str, namespace: str, name: str) -> Placed | None:
+        """For the log service: the pod and where it is."""
+        key = keys.key(PODS, tenant, namespace, name)
+        for tenancy in self._tenancies.values():
+            for machine, informer in zip(self.nodes, tenancy.informers, strict=False):
+                pod = informer.store.get(key)
+                if pod is not None:
+                    worker = machine.kubelet.workers.get(pod.metadata.uid)
+                    status = pod.status
+                    if worker is not None:
+                        status = podstatus.build(worker, machine.kubelet.facts, self._clock.time())
+                    return Placed(pod, status, machine.name, machine.containers)
+        return None
+
     # Events go in.
 
     def _pods_changed(self, node: Machine, partition: str, changes: Sequence[Change[Pod]]) -> None:
@@ -251,7 +267,7 @@ class Host:
         if event.type is RuntimeEventType.STARTED:
             self._timeline.mark(Stage.RUN, event.uid, node)
             self._timeline.mark(Stage.STARTED, event.uid, node)
-        else:
+        elif event.type in (RuntimeEventType.EXITED, RuntimeEventType.STOPPED):
             self._timeline.mark(Stage.END, event.uid, node)
 
     def _timer(self, uid: str, wake: Wake) -> None:

@@ -68,7 +68,9 @@ async def kubelet(root: pathlib.Path) -> AsyncIterator[Kubelet]:
 
 async def until(holds: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():
+        while True:
+            if holds():
+                return
             await asyncio.sleep(0.01)
 
 
