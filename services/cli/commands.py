@@ -10,7 +10,7 @@ import typer
 
 from services.cli import options
 from services.cli.errors import UsageError
-from services.cli.options import OBJECTS, DryRun, Format, Validate
+from services.cli.options import OBJECTS, Cascade, DryRun, Format, Validate
 
 if TYPE_CHECKING:
     from services.cli.cluster import Cluster
@@ -23,7 +23,7 @@ create_app = typer.Typer(no_args_is_help=False, help="Make objects: from files, 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the ``ursa`` command."""
-    for function in (get, describe, watch, apply, delete):
+    for function in (get, describe, watch, apply, delete, scale):
         app.command(rich_help_panel=OBJECTS)(function)
     app.add_typer(create_app, name="create", rich_help_panel=OBJECTS)
     app.command("api-resources", rich_help_panel=OBJECTS)(api_resources)
@@ -172,6 +172,7 @@ def delete(
     field_selector: options.Fields = "",
     every: Annotated[bool, typer.Option("--all", help="Every object of the type in the namespace.")] = False,
     grace_period: options.GracePeriod = None,
+    cascade: options.CascadeOption = Cascade.BACKGROUND,
     wait: options.Wait = True,
     timeout: options.Timeout = 120.0,
     dry_run: options.DryRunOption = DryRun.NONE,
@@ -201,6 +202,7 @@ def delete(
         Query(selector, field_selector),
         documents=documents,
         grace_s=grace_period,
+        policy=cascade.value.capitalize(),
         wait=wait,
         wait_s=timeout,
         dry_run=dry_run.value,
@@ -208,6 +210,55 @@ def delete(
         names_only=output is Format.NAME,
     )
     execute(lambda cluster, streams: verb.delete(cluster, request, streams), context, partition)
+
+
+def scale(
+    words: options.Words = None,
+    replicas: Annotated[int, typer.Option("--replicas", metavar="N", help="How many pods there are to be.")] = -1,
+    filename: options.Files = None,
+    tenant: options.Tenant = "",
+    namespace: options.Namespace = "",
+    selector: options.Labels = "",
+    every: Annotated[bool, typer.Option("--all", help="Every object of the type in the namespace.")] = False,
+    current_replicas: Annotated[
+        int | None, typer.Option("--current-replicas", min=0, metavar="N", help="Only if there are to be N now.")
+    ] = None,
+    resource_version: options.ResourceVersion = None,
+    dry_run: options.DryRunOption = DryRun.NONE,
+    output: options.ResultOutput = None,
+    partition: options.Partition = "",
+    context: options.ContextFile = None,
+) -> None:
+    """Set how many pods a workload has: `scale rs/web --replicas 3`, `scale -f FILE --replicas 3`."""
+    from services.cli import files, selection
+    from services.cli.streams import Streams
+    from services.cli.verbs import scale as verb
+    from services.cli.verbs.fetch import Query
+
+    if replicas < 0:
+        raise UsageError("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
+    if bool(words) == bool(filename):
+        raise UsageError("name objects, or files with -f")
+    wanted = selection.parse(words) if words else []
+    selected = bool(selector or every)
+    if any(not one.names for one in wanted) and not selected:
+        raise UsageError("scale which ones?", hint="give names, a selector with -l, or --all")
+    if any(one.names for one in wanted) and selected:
+        raise UsageError("names and a selector do not go together")
+    if output not in (None, Format.NAME):
+        raise UsageError(f"-o {output.value} does not fit here", hint="name does")
+    request = verb.Request(
+        wanted,
+        where_of(tenant, namespace),
+        replicas,
+        Query(selector),
+        documents=files.read(filename, "ignore", Streams()) if filename else [],
+        current=current_replicas,
+        resource_version=resource_version or 0,
+        dry_run=dry_run.value,
+        names_only=output is Format.NAME,
+    )
+    execute(lambda cluster, streams: verb.scale(cluster, request, streams), context, partition)
 
 
 @create_app.callback(invoke_without_command=True)

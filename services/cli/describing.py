@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.api import kinds, manifests
+from services.api.selectors import LabelSelector
 from services.cli import ages, capacity, columns, output, podstatus
 from services.cli.items import Item
 
@@ -17,11 +18,11 @@ HIDDEN = ("kubectl.kubernetes.io/last-applied-configuration",)
 
 def describe(item: Item, events: Sequence[Any], now: float, ledger: Any = None) -> list[str]:
     """``events``: those about this object; ``now``: seconds since the epoch; ``ledger``: a node's CapacityLedger."""
-    body = {kinds.PODS.resource: _pod, kinds.NODES.resource: _node}.get(item.kind.resource, _other)
+    body = _BODIES.get(item.kind.resource, _other)
     lines = [*_head(item), *body(item, now)]
     if ledger is not None:
         lines += _claimed(ledger)
-    if item.kind in (kinds.PODS, kinds.NODES, kinds.NAMESPACES):
+    if item.kind in (kinds.PODS, kinds.NODES, kinds.NAMESPACES, kinds.REPLICA_SETS):
         lines += _events(events, now)
     return lines
 
@@ -93,6 +94,30 @@ def _node(item: Item, now: float) -> list[str]:
         _line("Kubelet", info.kubelet_version or NONE),
     ]
     return lines
+
+
+def _replica_set(item: Item, now: float) -> list[str]:
+    one = item.object
+    spec, status = one.spec, one.status
+    owner = next((ref for ref in item.metadata.owner_references if ref.controller), None)
+    lines = [_line("Controlled By", f"{owner.kind}/{owner.name}")] if owner is not None else []
+    lines += [
+        _line("Selector", str(LabelSelector.from_message(spec.selector))),
+        _line("Replicas", f"{status.replicas} current / {spec.replicas} desired"),
+        _line("Ready", f"{status.ready_replicas} ready / {status.available_replicas} available"),
+        _line("Terminating", str(status.terminating_replicas)),
+        "Pod Template:",
+    ]
+    template = spec.template
+    body = [*_pairs("Labels", template.metadata.labels), *_pairs("Annotations", template.metadata.annotations)]
+    if template.spec.init_containers:
+        body += _containers("Init Containers", template.spec.init_containers, ())
+    body += _containers("Containers", template.spec.containers, ())
+    body += _pairs("Node-Selectors", template.spec.node_selector)
+    body += _several("Tolerations", [_toleration(one) for one in template.spec.tolerations])
+    lines += [INDENT + line for line in body]
+    conditions = [(one.type, one.status, one.reason, one.message) for one in status.conditions]
+    return lines + (_table("Conditions", ("Type", "Status", "Reason", "Message"), conditions) if conditions else [])
 
 
 def _claimed(ledger: Any) -> list[str]:
@@ -206,3 +231,6 @@ def _time(timestamp: Any) -> str:
         return NONE
     moment = datetime.datetime.fromtimestamp(timestamp.seconds, tz=datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+_BODIES = {kinds.PODS.resource: _pod, kinds.NODES.resource: _node, kinds.REPLICA_SETS.resource: _replica_set}

@@ -39,6 +39,12 @@ class DryRun(enum.StrEnum):
     SERVER = "server"
 
 
+class Cascade(enum.StrEnum):
+    BACKGROUND = "background"
+    FOREGROUND = "foreground"
+    ORPHAN = "orphan"
+
+
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="TYPE [NAME...]", help="pods web; pod/web; pods,nodes", show_default=False)
 ]
@@ -94,6 +100,10 @@ ValidateOption = Annotated[
     Validate, typer.Option("--validate", help="What becomes of fields that the API does not know.")
 ]
 DryRunOption = Annotated[DryRun, typer.Option("--dry-run", help="client: send no write; server: check, store nothing.")]
+CascadeOption = Annotated[
+    Cascade,
+    typer.Option("--cascade", help="Dependents: they go after it, before it, or stay without an owner."),
+]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Then print every change.")]
 WatchOnly = Annotated[bool, typer.Option("--watch-only", help="Print changes only.")]
 WatchEvents = Annotated[

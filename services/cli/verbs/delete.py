@@ -24,13 +24,15 @@ PAUSE_S = 0.2
 
 @dataclass(frozen=True)
 class Request:
-    """``grace_s`` None: the object's own grace period. ``wait_s``: how long to wait until they are gone."""
+    """``grace_s`` None: the object's own grace period. ``policy``: Background, Foreground, Orphan, "" (Background).
+    ``wait_s``: how long to wait until they are gone."""
 
     wanted: Sequence[Wanted]
     where: Where
     query: Query = field(default_factory=Query)
     documents: Sequence[Document] = ()
     grace_s: int | None = None
+    policy: str = ""
     wait: bool = True
     wait_s: float = 120.0
     dry_run: str = "none"
@@ -94,6 +96,7 @@ async def _delete_one(cluster: Cluster, item: Item, request: Request) -> None:
             namespace=item.metadata.namespace,
             uid=item.metadata.uid,
             grace_period_seconds=request.grace_s,
+            propagation_policy=request.policy,
             dry_run=request.dry_run == "server",
         )
     )
