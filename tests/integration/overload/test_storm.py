@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 
 from services.api import kinds
+from services.api.pb.ursa.coordination.v1.lease_service_pb2 import LeaseRenewal
+from services.base.clock import SystemClock
+from services.base.rand import Rand
+from services.base.tasks import Supervisor
 from services.client.clientset import Clientset
+from services.client.renewals import LeaseRenewals
 from services.rpc.channel import make_channel
 from tests.integration.apiserver.world import (
     binding,
@@ -90,6 +95,12 @@ async def timed(call: Any, taken: list[float]) -> Any:
     return answer
 
 
+def node_lease(name: str) -> Any:
+    lease: Any = named(kinds.LEASES, name, tenant="system", namespace="kube-node-lease")
+    lease.spec.holder_identity = name
+    return lease
+
+
 async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, etcds: list[EtcdProcess]) -> None:
     home = resource_partition_config(etcds[1].endpoint, free_port(PORTS))
     async with running(home), server(tmp_path, etcds[0].endpoint, home.listen) as (listen, process):
@@ -110,6 +121,7 @@ async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, e
             stdout=asyncio.subprocess.PIPE,
         )
         renewals: list[float] = []
+        heartbeats: list[float] = []
         binds: list[float] = []
         rss = 0
         finished = asyncio.get_running_loop().create_task(storm.communicate())
@@ -122,16 +134,31 @@ async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, e
                 lease = await timed(clients.leases.update(lease), renewals)
                 await asyncio.sleep(0.02)
 
+        beats = LeaseRenewals(channel, SystemClock(), Rand(), partition="tp-1")
+        nodes = [f"node-{number}" for number in range(500)]
+        await clients.leases.batch_create([node_lease(name) for name in nodes])
+
+        async def beating(number: int) -> None:
+            cohort = [LeaseRenewal(name=name, holder_identity=name) for name in nodes[number::10]]
+            place = {"tenant": "system", "namespace": "kube-node-lease"}
+            while not finished.done():
+                sent = beats.renew(cohort, **place, now_s=time.time(), timeout_s=10)
+                assert await timed(sent, heartbeats) == {}
+                await asyncio.sleep(0.1)
+
         async def placing() -> None:
             while waiting and not finished.done():
                 await timed(clients.pods.bind(binding("acme", waiting.pop(), "n1")), binds)
                 await asyncio.sleep(0.02)
 
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with Supervisor() as streams, asyncio.TaskGroup() as tasks:
+                streams.start(beats.run(), name="renewals")
                 for number in range(4):
                     tasks.create_task(renewing(number))
                     tasks.create_task(placing())
+                for number in range(10):
+                    tasks.create_task(beating(number))
                 while not finished.done():
                     rss = max(rss, rss_bytes(process))
                     await asyncio.sleep(0.1)
@@ -142,10 +169,13 @@ async def test_renewals_and_binds_stay_within_a_second(tmp_path: pathlib.Path, e
         await channel.close()
     report = json.loads(output)
     answers = report["answers"]
-    figures = f"renewals {summary(renewals)}, binds {summary(binds)}, RSS {rss >> 20} MiB, {answers}"
+    taken = f"renewals {summary(renewals)}, heartbeats {summary(heartbeats)}, binds {summary(binds)}"
+    figures = f"{taken}, RSS {rss >> 20} MiB, {answers}"
     print(figures)
     assert len(renewals) > 20 and len(binds) > 20, figures
+    assert len(heartbeats) > 20, figures
     assert p99(renewals) <= 1.0, figures
+    assert p99(heartbeats) <= 1.0, figures
     assert p99(binds) <= 1.0, figures
     assert rss < RSS_BYTES_MAX, figures
     assert not report["unexplained"]
