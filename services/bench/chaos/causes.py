@@ -1,4 +1,4 @@
-"""Why a pod was deleted, as far as the history can tell. Pure."""
+"""Why a pod was deleted, as far as the history can tell, and until when it must have been. Pure."""
 
 from __future__ import annotations
 
@@ -58,3 +58,27 @@ def _is_surplus(history: History, life: PodLife, at: float) -> bool:
         return False
     others = [one for one in history.pods_of(life.partition, life.workload) if one is not life and one.lived_at(at)]
     return len(others) >= wanted.replicas
+
+
+def eviction_due(history: History, fault: Fault, life: PodLife) -> float:
+    """Until when a pod of a silent node must be evicted.
+
+    While its own tenant partition answers nobody it cannot be, and is soon after. When the node's partition or its
+    controllers are away before the node is tainted, everything begins anew; after that only the rest is left.
+    """
+    node_partition = life.node.partition("/")[0]
+    together = sum(1 for node in fault.silent if node.partition("/")[0] == node_partition)
+    bounds = history.bounds
+    whole_s = bounds.eviction_s(together)
+    tainted = fault.began + whole_s - bounds.toleration_s
+    rest_s = 2 * bounds.slack_s + together / bounds.evictions_per_s
+    due = fault.began + whole_s
+    for other in sorted(history.faults, key=lambda one: one.began):
+        if other is fault or other.began > due or other.ended < fault.began:
+            continue
+        if node_partition in (*other.partitions, *other.unmanaged) and other.began < tainted:
+            tainted = max(tainted, other.ended + whole_s - bounds.toleration_s)
+            due = max(due, other.ended + whole_s)
+        elif {node_partition, life.partition} & {*other.partitions, *other.unmanaged}:
+            due = max(due, other.ended + rest_s)
+    return due

@@ -24,8 +24,8 @@ class Begun(Fact, frozen=True, tag="begun"):
 
 class Bounds(msgspec.Struct, frozen=True):
     """``grace_s``: how long a node may be silent; ``renew_s``: between two renewals of its lease; ``monitor_s``:
-    between two looks of the controller; ``toleration_s``: how long pods bear an unreachable node; ``evictions_per_s``: nodes a
-    second and zone; ``comeback_s``: from the last eviction (or the end of a fault) until workloads are whole again;
+    between two looks of the controller; ``toleration_s``: how long pods bear an unreachable node;
+    ``evictions_per_s``: nodes a second and zone; ``comeback_s``: from the end of a fault until workloads are whole;
     ``slack_s``: what a loaded machine may be late with anything."""
 
     grace_s: float
@@ -163,7 +163,7 @@ class Fault(Fact, frozen=True, tag="fault"):
 
     ``silent``: nodes that could reach no partition meanwhile; ``dead``: those of them whose containers ended at
     ``began``; ``restarted``: nodes whose kubelet began anew, with its containers still there. ``partitions``: those
-    that answered nobody, or not everybody.
+    that answered nobody, or not everybody; ``unmanaged``: those whose controllers were away.
     """
 
     name: str
@@ -174,6 +174,7 @@ class Fault(Fact, frozen=True, tag="fault"):
     dead: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
+    unmanaged: tuple[str, ...] = ()
     detail: str = ""
 
 

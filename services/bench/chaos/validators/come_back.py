@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.bench.chaos.causes import eviction_due
 from services.bench.chaos.facts import FinalPod, Recovered, Workload
 from services.bench.chaos.history import History, PodLife
 from services.bench.chaos.validators.violation import Violation
@@ -20,10 +21,21 @@ def come_back(history: History) -> Iterator[Violation]:
         for late in check.late:
             yield Violation(f"after {check.fault}: {late} {check.at - check.began:.1f} s after it was over")
         for (partition, name), workload in history.workloads(check.at).items():
-            have = sum(1 for life in history.pods_of(partition, name) if _is_up(life, check.at))
+            have = sum(1 for life in history.pods_of(partition, name) if _counts(history, life, check.at))
             if have < workload.replicas:
                 yield Violation(f"after {check.fault}: {partition} {name} has {have} of {workload.replicas} replicas")
     yield from _finally(history)
+
+
+def _counts(history: History, life: PodLife, at: float) -> bool:
+    """It is up, or still waits for its eviction from a node that is silent at the moment."""
+    return _is_up(life, at) or (
+        life.lived_at(at)
+        and any(
+            fault.began <= at < fault.ended and at < eviction_due(history, fault, life)
+            for fault in history.silences(life.node)
+        )
+    )
 
 
 def _is_up(life: PodLife, at: float) -> bool:

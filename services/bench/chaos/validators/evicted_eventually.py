@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.bench.chaos.causes import eviction_due
 from services.bench.chaos.facts import Fault
 from services.bench.chaos.history import History, PodLife
 from services.bench.chaos.validators.violation import Violation
@@ -20,22 +21,9 @@ def evicted_eventually(history: History) -> Iterator[Violation]:
 
 
 def _one(history: History, fault: Fault, life: PodLife) -> Iterator[Violation]:
-    due = _due(history, fault, life)
+    due = eviction_due(history, fault, life)
     if due > fault.ended:
         return  # The node was back before it had to be done.
     if min(life.ending_at, life.terminal_at) > due:
         late = f"{due - fault.began:.1f} s after {fault.name} of {fault.target}"
         yield Violation(f"{life.key} of {life.partition} was not evicted from {life.node} {late}", life.uid, life.node)
-
-
-def _due(history: History, fault: Fault, life: PodLife) -> float:
-    """While its own tenant partition answers nobody it cannot be evicted, so the time counts from there."""
-    partition = life.node.partition("/")[0]
-    together = sum(1 for node in fault.silent if node.partition("/")[0] == partition)
-    bounds = history.bounds
-    due = fault.began + bounds.eviction_s(together)
-    for other in history.faults:
-        blocked = {life.partition, partition} & set(other.partitions)
-        if blocked and other.began <= due and other.ended >= fault.began:
-            due = max(due, other.ended + bounds.eviction_s(together))
-    return due
