@@ -21,6 +21,7 @@ from services.client.election import Election
 from services.client.partitions import Connect, Connection
 from services.controllers.claims.controller import ClaimsController
 from services.controllers.config import ControllersConfig
+from services.controllers.nodes.controller import NodesController
 from services.controllers.tenants import Tenants
 
 LEASE = "controller-manager"
@@ -44,15 +45,17 @@ class ControllerManager:
         self._clock = clock
         self._rand = rand
         self._connect = connect
+        self._identity = f"{config.name}_{socket.gethostname()}_{os.getpid()}_{new_uid()[:8]}"
         self.election = Election(
             resource.clientset.leases,
             name=LEASE,
-            identity=f"{config.name}_{socket.gethostname()}_{os.getpid()}_{new_uid()[:8]}",
+            identity=self._identity,
             clock=clock,
             rand=rand,
             config=config.leader_election,
         )
         self.claims: ClaimsController | None = None
+        self.nodes: NodesController | None = None
 
     def ready(self) -> Mapping[str, bool]:
         """A candidate is ready while it can read who leads. A tenant partition that is out of reach does not make the
@@ -78,12 +81,18 @@ class ControllerManager:
         clock, rand = self._clock, self._rand
         tenants = Tenants(self._resource, clock=clock, rand=rand, tls=self._config.tls, connect=self._connect)
         self.claims = ClaimsController(self._resource, tenants, self._config.claims, clock=clock, rand=rand)
+        if self._config.nodes.enabled:
+            self.nodes = NodesController(
+                self._resource, tenants, self._config.nodes, identity=self._identity, clock=clock, rand=rand
+            )
         try:
             async with Supervisor() as tasks:
                 tasks.start(tenants.run(), name="tenants")
+                if self.nodes is not None:
+                    tasks.start(self.nodes.run(), name="nodes")
                 await self.claims.run()
         finally:
-            self.claims = None
+            self.claims = self.nodes = None
 
 
 async def run(config: ControllersConfig, stopping: asyncio.Event) -> None:

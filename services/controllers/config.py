@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.base.telemetry import TelemetryConfig
 from services.client.election import ElectionConfig
+from services.controllers.nodes.config import NodesConfig
 from services.rpc.credentials import TlsConfig
 
 
@@ -50,6 +51,7 @@ class ControllersConfig:
     name: str
     resource_partition: PartitionAddress
     claims: ClaimsConfig = field(default_factory=ClaimsConfig)
+    nodes: NodesConfig = field(default_factory=NodesConfig)
     leader_election: ElectionConfig = field(default_factory=ElectionConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     tls: TlsConfig | None = None

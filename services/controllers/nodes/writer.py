@@ -1,0 +1,87 @@
+"""Writes what the monitor finds to nodes, in batches: first who is lost, then taints and annotations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from services.api.pb.ursa.core.v1.node_pb2 import Node
+from services.base.backoff import Backoff
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.client.clientset import Outcome
+from services.controllers.nodes import metrics
+from services.controllers.nodes.config import NodesConfig
+from services.controllers.nodes.monitor import NodeMonitor, Write
+from services.rpc.status import StatusError
+
+_log = logging.getLogger(__name__)
+
+
+class NodeApi(Protocol):
+    """As much of the resource partition's node client as this needs."""
+
+    async def batch_update(self, objs: Iterable[Node], *, timeout_s: float | None = None) -> Sequence[Outcome]: ...
+
+    async def batch_update_status(
+        self, objs: Iterable[Node], *, timeout_s: float | None = None
+    ) -> Sequence[Outcome]: ...
+
+
+class NodeWriter:
+    """``wake`` when the monitor has something to write.
+
+    Every write has the resource version as its precondition, and is made of what is known at the moment it is sent: a
+    process that slept in between writes nothing that has become untrue.
+    """
+
+    def __init__(self, nodes: NodeApi, monitor: NodeMonitor, config: NodesConfig, *, clock: Clock, rand: Rand) -> None:
+        self._nodes = nodes
+        self._monitor = monitor
+        self._config = config
+        self._clock = clock
+        self._backoff = Backoff(rand, initial_s=0.1, maximum_s=config.backoff_max_s)
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            if self._monitor.idle:
+                self._wake.clear()
+                await self._wake.wait()
+            settled = await self._write("status", self._monitor.take_lost)
+            settled &= await self._write("spec", self._monitor.take_revisions)
+            if settled:
+                self._backoff.reset()
+            else:
+                await self._clock.sleep(self._backoff.next())
+
+    async def _write(self, what: str, take: Callable[[int, float, float], list[Write]]) -> bool:
+        """False: some have to be looked at again."""
+        writes = take(self._config.batch_nodes, self._clock.monotonic(), self._clock.time())
+        if not writes:
+            return True
+        messages = [write.node for write in writes]
+        batch = self._nodes.batch_update_status if what == "status" else self._nodes.batch_update
+        try:
+            outcomes = await batch(messages, timeout_s=self._config.call_timeout_s)
+        except StatusError as failure:
+            _log.warning("nodes not written", extra={"what": what, "nodes": len(writes), "cause": failure.message})
+            metrics.WRITES.labels(what, failure.reason).inc(len(writes))
+            self._monitor.not_written([write.fact.name for write in writes])
+            return False
+        failed: list[str] = []
+        for write, outcome in zip(writes, outcomes, strict=True):
+            metrics.WRITES.labels(what, "ok" if outcome.status is None else outcome.status.reason).inc()
+            if outcome.status is not None:
+                failed.append(write.fact.name)
+            elif write.evicts:
+                metrics.ZONE_EVICTIONS.labels(write.fact.zone).inc()
+        # A conflict is settled by the event that is under way; the next look finds those that are still lost.
+        self._monitor.not_written(failed)
+        return not failed
