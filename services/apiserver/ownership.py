@@ -34,6 +34,7 @@ class PartitionOwnership:
     def __init__(self, api: ApiServer, clock: Clock) -> None:
         self._api = api
         self._clock = clock
+        self._looks = 0
         self._resources = {
             name: held for name, held in api.resources.items() if held.kind is not EVENTS and not held.kind.read_only
         }
@@ -79,12 +80,20 @@ class PartitionOwnership:
         if key is None:
             return OwnerState.SOLID
         kind = kinds.kind_of(owner.api_version, owner.kind)
-        with statuses(kind):
-            try:
-                record = await self._resources[kind.resource].store.get(key)
-            except storage.KeyNotFound:
-                return OwnerState.ABSENT
-        found = thing_of(kind, record)
+        store = self._resources[kind.resource].store
+        # That it is there may be seen at any age: of its end, and of a change of it, there will be a sighting, which
+        # has its dependents looked at again. Only that it is not there takes a consistent read.
+        record = store.peek(key)
+        found = thing_of(kind, record) if record is not None else None
+        self._looks += 1
+        if self._looks % limits.ITEMS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        if found is None or found.uid != owner.uid:
+            with statuses(kind):
+                try:
+                    found = thing_of(kind, await store.get(key))
+                except storage.KeyNotFound:
+                    return OwnerState.ABSENT
         if found.uid != owner.uid:
             return OwnerState.ABSENT
         return OwnerState.WAITING if found.ending and FOREGROUND in found.finalizers else OwnerState.SOLID
