@@ -11,6 +11,7 @@ from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.client.informer import Change, Informer
 from services.client.partitions import Connection
+from services.client.renewals import LeaseRenewals
 from services.controllers.events import About, EventRecorder
 from services.controllers.nodes import metrics
 from services.controllers.nodes.config import NodesConfig
@@ -57,7 +58,8 @@ class NodesController:
         clients = resource.clientset
         self._guard = NodeGuard(clients.nodes, self.monitor, clock, confirmed_for_s=config.confirmed_for_s)
         self._writer = NodeWriter(clients.nodes, self.monitor, config, clock=clock, rand=rand)
-        self._pulse = Pulse(clients.leases, self.monitor.proof, identity, config, clock=clock, rand=rand)
+        self._renewals = LeaseRenewals(resource.channel, clock, rand, partition=resource.name)
+        self._pulse = Pulse(clients.leases, self._renewals, self.monitor.proof, identity, config, clock=clock)
         self._events = EventRecorder(
             clients.events, component="node-controller", per_second=config.events_per_s, clock=clock, rand=rand
         )
@@ -93,6 +95,7 @@ class NodesController:
             async with Supervisor() as tasks:
                 self.nodes.start()
                 self.leases.start()
+                tasks.start(self._renewals.run(), name="node-pulse-stream")
                 tasks.start(self._pulse.run(), name="node-pulse")
                 tasks.start(self._writer.run(), name="node-writer")
                 tasks.start(self._events.run(), name="node-events")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from operator import itemgetter
 from typing import NamedTuple
 
 from services.api.excerpts import excerpt
@@ -131,10 +132,11 @@ NODE_ACCESSORS: Accessors[NodeFact] = Accessors(
 
 
 class LeaseFact(NamedTuple):
-    """``renewed``: its renew time in nanoseconds, as whoever wrote it says: good for comparing it with itself only."""
+    """``key``: the node's name for the lease of a node, else namespace/name. ``renewed``: its renew time in ns,
+    as whoever wrote it says: good for comparing it with itself only."""
 
-    name: str
-    namespace: str
+    key: str
+    of_node: bool
     version: int
     renewed: int
 
@@ -155,15 +157,14 @@ def read_lease(data: bytes) -> LeaseFact:
     """From a Lease's bytes: thousands come each second."""
     message = _LeaseExcerpt.FromString(data)
     metadata, renewed = message.metadata, message.spec.renew_time
+    of_node = metadata.namespace == LEASE_NAMESPACE
     return LeaseFact(
-        metadata.name,
-        sys.intern(metadata.namespace),
+        metadata.name if of_node else f"{metadata.namespace}/{metadata.name}",
+        of_node,
         metadata.resource_version,
         renewed.seconds * 1_000_000_000 + renewed.nanos,
     )
 
 
-# A lease that was replaced under its name is as good a sign of life as one that was renewed.
-LEASE_ACCESSORS: Accessors[LeaseFact] = Accessors(
-    lambda lease: f"{lease.namespace}/{lease.name}", lambda lease: lease.namespace, lambda lease: lease.version
-)
+# A lease that was replaced under its name is as good a sign of life as one that was renewed: its UID says nothing.
+LEASE_ACCESSORS: Accessors[LeaseFact] = Accessors(itemgetter(0), itemgetter(1), itemgetter(2))

@@ -14,7 +14,7 @@ from services.client.informer import Change
 from services.controllers.nodes import changes
 from services.controllers.nodes.changes import Execute
 from services.controllers.nodes.config import NodesConfig
-from services.controllers.nodes.facts import LEASE_NAMESPACE, NOT_READY, UNREACHABLE, LeaseFact, NodeFact, Ready
+from services.controllers.nodes.facts import NOT_READY, UNREACHABLE, LeaseFact, NodeFact, Ready
 from services.controllers.nodes.health import HealthTable
 from services.controllers.nodes.proof import Proof
 from services.controllers.nodes.ttl import TtlStep
@@ -73,8 +73,8 @@ class NodeMonitor:
         for _, old, new, _ in seen:
             if new is None or (old is not None and new.renewed <= old.renewed):
                 continue
-            if new.namespace == LEASE_NAMESPACE:
-                renewed.append(new.name)
+            if new.of_node:
+                renewed.append(new.key)
             else:
                 again |= self.proof.seen(new.renewed, now)
         if renewed:

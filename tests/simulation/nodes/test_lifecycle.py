@@ -204,6 +204,7 @@ async def test_a_store_that_was_down_behind_live_watches_costs_no_node_its_pods(
             made.etcd(down=True)
             await made.step(outage)
             assert made.nodes.nodes.connected and made.nodes.leases.connected
+            assert outage < 10 or not made.nodes.sees
             made.etcd(down=False)
             await made.step(30)
             assert made.nodes.sees
