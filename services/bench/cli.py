@@ -7,11 +7,12 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Coroutine
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import typer
 
+from services.bench.output import Output, OutputOption, print_table
+from services.bench.player import commands as player
 from services.bench.report import Report
 
 app = typer.Typer(
@@ -21,19 +22,11 @@ app = typer.Typer(
 )
 
 
-class Output(StrEnum):
-    """How the result is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def _asked(what: str, *, least: float, most: float | None = None) -> Any:
     """An option of what a benchmark's parameters say unless it is given."""
     return typer.Option(help=what, show_default=False, min=least, max=most)
 
 
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, or json: one object on standard output.")]
 QuickOption = Annotated[bool, typer.Option("--quick", help="At most a minute; smaller, so less steady.")]
 PodBytesOption = Annotated[int | None, _asked("Stored size of a pod.", least=1)]
 
@@ -46,40 +39,7 @@ def bench() -> None:
     """
 
 
-@app.command()
-def density(
-    nodes: Annotated[int, typer.Option(min=1, help="Hollow nodes in all, spread over the resource partitions.")] = 200,
-    pods: Annotated[int, typer.Option(min=1, help="Pods in all, spread over one tenant per tenant partition.")] = 1000,
-    tenant_partitions: Annotated[int, typer.Option(min=1, max=4)] = 2,
-    resource_partitions: Annotated[int, typer.Option(min=1, max=4)] = 2,
-    creators: Annotated[int, typer.Option(min=1, help="Parallel creators.")] = 30,
-    create_batch: Annotated[int, typer.Option(min=1, max=1000, help="Pods per create call; 1 is a unary create.")] = 1,
-    rate: Annotated[float, typer.Option(min=0, help="Pods per second; 0: as fast as they go.")] = 0.0,
-    start_delay_ms: Annotated[int, typer.Option(min=0, help="What a hollow container takes to start.")] = 0,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds after the last create; then the run is invalid.")
-    ] = 120,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Start pods on hollow nodes and time each one's way from create to Running, stage by stage."""
-    from services.bench import density as driver
-
-    if nodes % resource_partitions:
-        raise typer.BadParameter(
-            f"must be a multiple of the {resource_partitions} resource partitions", param_hint="--nodes"
-        )
-    parameters = driver.DensityParameters(
-        nodes=nodes,
-        pods=pods,
-        tenant_partitions=tenant_partitions,
-        resource_partitions=resource_partitions,
-        creators=creators,
-        create_batch=create_batch,
-        pods_per_second=rate,
-        start_delay_ms=start_delay_ms,
-        timeout_seconds=timeout,
-    )
-    finish(lambda: driver.run(parameters, progress), output)
+player.register(app)
 
 
 @app.command()
@@ -274,41 +234,7 @@ def finish(work: Callable[[], Coroutine[Any, Any, Report]], output: Output) -> N
     if output is Output.JSON:
         print(report.dumps())
     else:
-        _print_table(report)
+        print_table(report)
     if report.invalid:
         print(f"error: this run does not count: {report.invalid}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _print_table(report: Report) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from services.bench.targets import target_of
-
-    document = report.to_json()
-    table = Table(title=f"ursa bench {report.benchmark}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("figure")
-    for column in ("value", "reference", "ratio"):
-        table.add_column(column, justify="right")
-    table.add_column("unit")
-    targets = {name: target_of(name, figure.reference) for name, figure in report.figures.items()}
-    if any(targets.values()):
-        for column in ("must", "aim", "reached"):
-            table.add_column(column, justify="right")
-    for name, figure in document["figures"].items():
-        cells = [_number(figure[key]) if figure.get(key) is not None else "" for key in ("value", "reference", "ratio")]
-        target = targets[name]
-        bounds = [_number(target.must), _number(target.aim), target.verdict(figure["value"])] if target else []
-        table.add_row(name, *cells, figure["unit"], *bounds)
-    console = Console()
-    # A narrow terminal may wrap a row, but no number is cut short.
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    console.print(table)
-    machine = document["machine"]
-    console.print(f"commit {document['commit']}; {machine['cpus']} CPUs, {machine['cpu_model']}", highlight=False)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

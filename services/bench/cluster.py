@@ -38,24 +38,47 @@ class BenchCluster:
         """Endpoint by partition name; ``kind`` is ``tenant`` or ``resource``."""
         return {entry["name"]: entry["endpoint"] for entry in self.status["partitions"] if entry["kind"] == kind}
 
+    def timelines(self) -> list[pathlib.Path]:
+        """What schedulers and kubelets wrote of each pod (``services.base.timeline``), if they were asked to."""
+        return sorted((self.home / "timelines").glob("*.tl"))
+
     async def current_status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(await _ursa(self.home, ["status", "-o", "json"]))
         return document
 
 
 @contextlib.asynccontextmanager
-async def running(options: Sequence[str], *, keep_logs: pathlib.Path | None = None) -> AsyncIterator[BenchCluster]:
+async def running(
+    options: Sequence[str],
+    *,
+    keep_logs: pathlib.Path | None = None,
+    pod_timeline: bool = False,
+    base_port: int = 0,
+    keep: bool = False,
+) -> AsyncIterator[BenchCluster]:
     """``ursa up`` with ``options`` in a temporary home; on leaving, ``ursa down`` and nothing is left.
 
-    ``keep_logs``: copy the components' logs there before they are removed. Raises ``ClusterFailed``.
+    ``keep_logs``: copy the components' logs there before they are removed. ``pod_timeline``: have schedulers and
+    kubelets write ``timelines/<component>.tl``. ``base_port``: first of the ports, 0: free ones are found. ``keep``:
+    the cluster stays up, if it came up. Raises ``ClusterFailed``.
     """
     home = pathlib.Path(tempfile.mkdtemp(prefix="ursa-bench-"))
+    words = ["up", "--no-examples", "--base-port", str(base_port or free_base_port()), *options]
+    stays = False
     try:
-        await _ursa(home, ["up", "--no-examples", "--base-port", str(free_base_port()), *options])
-        yield BenchCluster(home, json.loads(await _ursa(home, ["status", "-o", "json"])))
+        await _ursa(home, [*words, "--pod-timeline"] if pod_timeline else words)
+        started = BenchCluster(home, json.loads(await _ursa(home, ["status", "-o", "json"])))
+        stays = keep
+        yield started
     finally:
-        # A benchmark that was interrupted still ends what it started.
-        await asyncio.shield(_end(home, keep_logs))
+        if not stays:
+            # A benchmark that was interrupted still ends what it started.
+            await asyncio.shield(_end(home, keep_logs))
+
+
+async def attached(home: pathlib.Path) -> BenchCluster:
+    """The one-box that somebody else runs in ``home`` (absolute). Raises ``ClusterFailed``."""
+    return BenchCluster(home, json.loads(await _ursa(home, ["status", "-o", "json"])))
 
 
 async def _end(home: pathlib.Path, keep_logs: pathlib.Path | None) -> None:

@@ -1,7 +1,7 @@
 """``python -m services.bench.worker LOAD``: a load client of its own process, told what to do by lines of JSON.
 
-``LOAD`` is a JSON object: a ``WatchLoad``, or ``{"mode": "lists", "endpoint": ...}``. The first line of output says
-that the load stands; each line of input is answered by one. The process ends with its input.
+``LOAD`` is a JSON object: a ``WatchLoad``, ``{"mode": "lists", "endpoint": ...}``, or ``{"mode": "witness", ...}``. The
+first line of output says that the load stands; each line of input is answered by one. The process ends with its input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import uvloop
 
 from services.api.kinds import PODS
 from services.api.pb.ursa.meta.v1.meta_pb2 import ListRequest
+from services.base.clock import SystemClock
+from services.base.tasks import Supervisor
 from services.bench import http2
+from services.bench.player import witness
 from services.bench.scan import ItemCounter
 from services.bench.watchers import Watchers, WatchLoad
 from services.rpc import methods
@@ -38,6 +41,9 @@ async def main(text: str) -> None:
         _say({"ready": True})
         await _serve(lines, lists.answer)
         return
+    if load["mode"] == witness.MODE:
+        await _witness(lines, load)
+        return
     watchers = Watchers(WatchLoad(**load))
     try:
         await watchers.open(OPEN_TIMEOUT_S)
@@ -45,6 +51,14 @@ async def main(text: str) -> None:
         await _serve(lines, lambda command: _watch_command(watchers, command))
     finally:
         watchers.close()
+
+
+async def _witness(lines: asyncio.StreamReader, load: Command) -> None:
+    async with Supervisor() as tasks:
+        watching = witness.Witness(load["endpoints"], tasks, SystemClock())
+        await watching.open()
+        _say({"ready": True})
+        await _serve(lines, watching.answer)
 
 
 async def _watch_command(watchers: Watchers, command: Command) -> Command:
