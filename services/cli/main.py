@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import commands, hollow_commands, onebox_commands, options
+from services.cli import commands, hollow_commands, logs_command, onebox_commands, options
 from services.cli.errors import REFUSED, CliError
 
 EPILOG = (
@@ -30,6 +30,7 @@ app = typer.Typer(
 onebox_commands.register(app)
 hollow_commands.register(app)
 commands.register(app)
+logs_command.register(app)
 
 
 @app.callback()

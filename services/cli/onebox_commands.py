@@ -1,4 +1,4 @@
-"""The commands of the one-box: up, down, status, logs, restart."""
+"""The commands of the one-box: up, down, status, restart."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from services.cli import options
-from services.cli.options import ONEBOX, StatusFormat
+from services.cli.options import ONEBOX, NodeRuntime, StatusFormat
 
 
 def register(app: typer.Typer) -> None:
     """Add them to the ``ursa`` command."""
-    for function in (up, down, status, logs, restart):
+    for function in (up, down, status, restart):
         app.command(rich_help_panel=ONEBOX)(function)
 
 
@@ -20,7 +20,8 @@ def up(
     tenant_partitions: Annotated[int | None, typer.Option(help="How many (2).", show_default=False)] = None,
     resource_partitions: Annotated[int | None, typer.Option(help="How many (2).", show_default=False)] = None,
     nodes: Annotated[
-        int | None, typer.Option(help="Hollow nodes per resource partition (10).", show_default=False)
+        int | None,
+        typer.Option(help="Nodes per resource partition (10).", show_default=False),
     ] = None,
     schedulers: Annotated[
         int | None,
@@ -38,6 +39,13 @@ def up(
     ] = None,
     otlp_endpoint: Annotated[
         str | None, typer.Option(help="Where traces go, e.g. http://127.0.0.1:4317.", show_default=False)
+    ] = None,
+    runtime: Annotated[
+        NodeRuntime | None,
+        typer.Option(
+            help="hollow nodes pretend; process nodes run the commands of pods on this machine, as you (hollow).",
+            show_default=False,
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error (info).", show_default=False)
@@ -83,6 +91,7 @@ def up(
         "otlp_endpoint": otlp_endpoint,
         "start_delay_ms": start_delay_ms,
         "log_level": log_level,
+        "runtime": runtime.value if runtime else None,
         "hollow_hosts": hollow_hosts,
         "pod_timeline": pod_timeline,
         "overrides": tuple(override) if override else None,
@@ -111,19 +120,6 @@ def status(
     from services.cli.onebox import report
 
     raise typer.Exit(report.status(home, context, output.value))
-
-
-def logs(
-    component: Annotated[str, typer.Argument(metavar="COMPONENT", help="As in `ursa status`; also: supervisor.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
-    tail: Annotated[int, typer.Option(help="How many lines from the end; -1: all.")] = 100,
-    home: options.HomeDirectory = None,
-) -> None:
-    """The log of a component."""
-    from services.cli.onebox import logs as reading
-    from services.cli.onebox.home import Home
-
-    reading.show(Home.at(home), component, follow=follow, tail=tail)
 
 
 def restart(

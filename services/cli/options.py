@@ -27,6 +27,11 @@ class StatusFormat(enum.StrEnum):
     YAML = "yaml"
 
 
+class NodeRuntime(enum.StrEnum):
+    HOLLOW = "hollow"
+    PROCESS = "process"
+
+
 class Validate(enum.StrEnum):
     STRICT = "strict"
     WARN = "warn"

@@ -66,6 +66,6 @@ async def _wait(cluster: Cluster, progress: Progress, deadline: float) -> None:
         return not late
 
     if not await until_async(all_run, deadline - SystemClock().monotonic(), pause_s=PAUSE_S):
-        hint = "see `ursa describe pod NAME --tenant TENANT`, `ursa logs scheduler-tp-1`"
+        hint = "see `ursa describe pod NAME --tenant TENANT`, `ursa logs component/scheduler-tp-1`"
         raise Refused(f"example pods are not Running: {', '.join(late)}", hint=hint)
     progress.done(f"examples applied, their pods are Running (tenants {', '.join(TENANTS)})")

@@ -42,6 +42,11 @@ class Home:
         return self.root / "timelines"
 
     @property
+    def processes(self) -> pathlib.Path:
+        """What the process runtime keeps: logs of pods, and what it must know after a restart."""
+        return self.root / "processes"
+
+    @property
     def context_file(self) -> pathlib.Path:
         return self.root / "cluster.json"
 

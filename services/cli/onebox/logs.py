@@ -1,4 +1,4 @@
-"""``ursa logs``: the end of a component's log, and what is added to it."""
+"""``ursa logs component/NAME``: the end of a component's log, and what is added to it."""
 
 from __future__ import annotations
 

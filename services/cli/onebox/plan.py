@@ -32,6 +32,8 @@ STOP_DEADLINE_S = {"etcd": 10.0}
 SCHEDULERS_MAX = 5
 # Each has a metrics port of its own between the base port and the first partition's.
 HOLLOW_HOSTS_MAX = 5
+# As a kubelet's configuration has it.
+PROCESS_NODES_MAX = 20
 # Everything here shares one machine and one clock: a killed leader is followed sooner than the defaults allow for.
 LEADER_ELECTION = {"lease_s": 6.0, "renew_deadline_s": 4.0, "retry_s": 1.0}
 
@@ -42,6 +44,7 @@ class Options:
     per tenant partition (of which one works), ``start_delay_ms`` is the time a hollow container takes to start,
     ``sample_ratio`` the part of creates that is traced. ``hollow_hosts`` are processes that share the hollow nodes
     evenly, ``pod_timeline`` has schedulers and kubelets write what they do with each pod to ``timelines/``.
+    ``runtime``: "process" has real nodes, which run the commands of pods on this machine, in place of hollow ones.
     ``overrides``: ``COMPONENT.field=value``, fields of the configuration files of a component or of all of one kind
     (see ``overrides``)."""
 
@@ -54,6 +57,7 @@ class Options:
     otlp_endpoint: str = ""
     start_delay_ms: int = 0
     log_level: str = "info"
+    runtime: str = "hollow"
     hollow_hosts: int = 1
     pod_timeline: bool = False
     overrides: tuple[str, ...] = ()
@@ -67,6 +71,10 @@ class Options:
             raise UsageError(f"--schedulers must be between 1 and {SCHEDULERS_MAX}")
         if not 0 <= self.nodes <= 100_000:
             raise UsageError("--nodes must be between 0 and 100000")
+        if self.runtime not in ("hollow", "process"):
+            raise UsageError("--runtime must be hollow or process")
+        if self.runtime == "process":
+            self._check_process()
         if not 1 <= self.hollow_hosts <= HOLLOW_HOSTS_MAX:
             raise UsageError(f"--hollow-hosts must be between 1 and {HOLLOW_HOSTS_MAX}")
         if self.hollow_hosts > max(1, self.nodes):
@@ -78,6 +86,13 @@ class Options:
         highest = Ports(self).resource(self.resource_partitions) + 9
         if self.base_port < 1024 or highest > 65535:
             raise UsageError(f"--base-port {self.base_port}: ports {self.base_port} to {highest} are not all usable")
+
+    def _check_process(self) -> None:
+        if not 1 <= self.nodes <= PROCESS_NODES_MAX:
+            raise UsageError(f"--nodes must be between 1 and {PROCESS_NODES_MAX} with --runtime process")
+        for name, plain in (("hollow_hosts", 1), ("start_delay_ms", 0)):
+            if getattr(self, name) != plain:
+                raise UsageError(f"--{name.replace('_', '-')} is about hollow nodes: it has no meaning for processes")
 
 
 @dataclass(frozen=True)
@@ -151,7 +166,10 @@ class _Planner:
         ]
         components += [self._tenant_controllers(name, port) for name, port in self._tenant.items()]
         components += [self._controllers(name, port) for name, port in self._resource.items()]
-        components += [self._hollow(host) for host in range(1, self._options.hollow_hosts + 1)]
+        if self._options.runtime == "process":
+            components.append(self._kubelet())
+        else:
+            components += [self._hollow(host) for host in range(1, self._options.hollow_hosts + 1)]
         return ClusterPlan(self._context(), tuple(overrides.applied(components, self._options.overrides)), self._files)
 
     def _context(self) -> Context:
@@ -256,6 +274,23 @@ class _Planner:
         config = {"name": f"hollow-{host}", "listen": f"{HOST}:{grpc}", "pools": pools}
         metrics = self._hollow_metrics + host - 1
         return self._python_component(f"hollow{suffix}", "kubelet", "", config, metrics, {"grpc": grpc})
+
+    def _kubelet(self) -> Component:
+        pools = [
+            {
+                "resource_partition": name,
+                "endpoints": [f"{HOST}:{port}"],
+                "nodes": self._options.nodes,
+                "name_prefix": f"node-{name}-",
+                "runtime": "process",
+                "root": str(self._home.processes),
+                "capacity": {"cpu": "8", "memory": "16Gi", "pods": "50"},
+            }
+            for name, port in self._resource.items()
+        ]
+        grpc = self._options.base_port
+        config = {"name": "kubelet-1", "listen": f"{HOST}:{grpc}", "pools": pools}
+        return self._python_component("kubelet", "kubelet", "", config, self._hollow_metrics, {"grpc": grpc})
 
     def _server_config(self, name: str, port: int) -> dict[str, Any]:
         listen = f"{HOST}:{port}"

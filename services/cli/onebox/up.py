@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import dataclass
 
 from services.base.clock import SystemClock
@@ -48,9 +50,19 @@ def up(wanted: Wanted, progress: Progress) -> tuple[Context, Health]:
         progress.done(f"already running ({home.root})")
     _wait_for_components(home, progress, deadline)
     context = context_of(home)
-    seen = run(_settle(context, options, wanted.examples, progress, deadline))
+    with_examples = wanted.examples and options.runtime == "hollow"
+    if options.runtime == "process":
+        _tell_of_processes(wanted.examples, progress)
+    seen = run(_settle(context, options, with_examples, progress, deadline))
     progress.done(f"ready after {SystemClock().monotonic() - began:.1f} s")
     return context, seen
+
+
+def _tell_of_processes(examples_asked: bool, progress: Progress) -> None:
+    user = f"{pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
+    progress.warn(f"--runtime process: commands of pods run on this machine as {user}, without isolation")
+    if examples_asked:
+        progress.done("examples are not applied: they name images, and the process runtime runs commands")
 
 
 async def _settle(
@@ -120,7 +132,9 @@ def _wait_for_components(home: Home, progress: Progress, deadline: float) -> Non
         for component in late
     )
     name = late[0].name if late else "supervisor"
-    raise NotReady(f"not ready in time:\n  {reasons}", hint=f"see `ursa logs {name}`; the cluster goes on starting")
+    raise NotReady(
+        f"not ready in time:\n  {reasons}", hint=f"see `ursa logs component/{name}`; the cluster goes on starting"
+    )
 
 
 def _waiting_text(state: SupervisorState) -> str:
@@ -138,7 +152,8 @@ async def _wait_for_nodes(cluster: Cluster, options: Options, progress: Progress
         return all(count.ready >= options.nodes for count in seen[-1].nodes.values())
 
     if not await until_async(all_ready, deadline - SystemClock().monotonic(), pause_s=PAUSE_S):
-        hint = "see `ursa logs hollow` and `ursa get nodes`; the cluster goes on starting"
+        kubelets = "kubelet" if options.runtime == "process" else "hollow"
+        hint = f"see `ursa logs component/{kubelets}` and `ursa get nodes`; the cluster goes on starting"
         raise NotReady(f"not all nodes became Ready in time: {_counts(seen[-1], options)}", hint=hint)
     progress.done(f"{options.nodes * options.resource_partitions} nodes Ready ({_counts(seen[-1], options)})")
 
