@@ -36,6 +36,10 @@ TARGETS: dict[str, Target] = {
     "lists_at_once_memory_growth": Target(64, 32, at_most=True),
     "cache_ready": Target(5, 2, at_most=True),
     "idle_watches_cpu_share": Target(0.01, 0.001, at_most=True),
+    "nodes_held_ready": Target(20_000, 50_000),
+    "nodes_ready_per_second": Target(500, 2_000),
+    "heartbeat_cpu_per_10000_nodes": Target(0.15, 0.06, at_most=True),
+    "wal_bytes_per_heartbeat": Target(400, 350, at_most=True),
 }
 
 # Held against the reference of the same run instead of a number.

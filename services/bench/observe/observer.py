@@ -48,7 +48,7 @@ class Observer:
         self._roster = Roster(cluster.home)
         self._clock = clock
         self._period_s = period_s
-        self._others: dict[str, int] = {OWN: os.getpid()}
+        self._others: dict[str, tuple[int, str]] = {OWN: (os.getpid(), OWN)}
         self._tracks: dict[str, ComponentTrack] = {}
         self._etcds: dict[str, EtcdTrack] = {}
         self._scrapers: dict[str, Scraper] = {}
@@ -74,13 +74,13 @@ class Observer:
         if failure[0] is None:
             await self.look()
 
-    def add_process(self, name: str, pid: int) -> None:
+    def add_process(self, name: str, pid: int, kind: str = OWN) -> None:
         """Look at a process that is none of the cluster's (a driver of the benchmark), too."""
-        self._others[name] = pid
+        self._others[name] = pid, kind
 
     def mark(self, text: str) -> None:
         """An event on the time axis, now."""
-        self._marks.append(Mark(self._now(), text))
+        self._marks.append(Mark(self.now(), text))
 
     async def look(self) -> None:
         """A look and a scrape at once, so that ``observations`` are as of now."""
@@ -112,7 +112,8 @@ class Observer:
             observer_cpu_s=self._own_cpu_s + sum(scraper.cpu_s for scraper in self._scrapers.values()),
         )
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds since observation began."""
         return self._clock.monotonic() - self._began
 
     async def _run(self) -> None:
@@ -127,14 +128,14 @@ class Observer:
 
     def _sample(self) -> None:
         began = time.thread_time()
-        at_s = self._seconds = self._now()
+        at_s = self._seconds = self.now()
         processes = self._roster.now()
         for process in processes.values():
             self._look_at(at_s, process.name, process.kind, process.pid)
             if process.is_etcd and process.metrics:
                 self._etcd(process).look(at_s, process.pid)
-        for name, pid in self._others.items():
-            self._look_at(at_s, name, OWN, pid)
+        for name, (pid, kind) in self._others.items():
+            self._look_at(at_s, name, kind, pid)
         self._own_cpu_s += time.thread_time() - began
 
     def _look_at(self, at_s: float, name: str, kind: str, pid: int) -> None:
@@ -159,7 +160,7 @@ class Observer:
                 self._scrapers[process.name] = Scraper(process.metrics, (API_REQUESTS,), (API_SECONDS,))
         names = list(self._scrapers)
         answers = await asyncio.gather(*(self._scrapers[name].scrape() for name in names), return_exceptions=True)
-        at_s = self._now()
+        at_s = self.now()
         found: dict[ApiKey, Histogram] = {}
         for name, answer in zip(names, answers, strict=True):
             if isinstance(answer, OSError):
