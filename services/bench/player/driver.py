@@ -17,7 +17,7 @@ from services.bench.player import encoding
 from services.bench.player.encoding import Call, Encoder, Item
 from services.bench.player.journal import Journal
 from services.bench.player.link import ALREADY_EXISTS, NOT_FOUND, RETRYABLE, GaveUp, Link, Refused, insist
-from services.bench.player.requests import Request, Resource, Step, Verb
+from services.bench.player.requests import Key, Request, Resource, Step, Verb
 
 # A server that hangs must not make the driver keep everything that is due in memory as open calls.
 OPEN_CALLS_MAX = 5000
@@ -50,7 +50,8 @@ class Driver:
         self._clock = clock
         self._rand = rand
         self.journal = journal
-        self._open: dict[tuple[str, str, str, str], list[asyncio.Task[None]]] = {}
+        # The latest open request about each object.
+        self._last: dict[Key, asyncio.Task[None]] = {}
 
     async def play(self, step: Step) -> None:
         """Return when every request has its answer. Raises ``DriverFailed``."""
@@ -85,7 +86,8 @@ class Driver:
             for request in work:
                 if self._hopeless:
                     return
-                await self._send(request, self._clock.monotonic())
+                now = self._clock.monotonic()
+                await self._send(request, now, now)
 
         async with asyncio.TaskGroup() as group:
             for requests in by_link.values():
@@ -100,31 +102,29 @@ class Driver:
     # -- one request
 
     def _start(self, group: asyncio.TaskGroup, request: Request, due: float) -> asyncio.Task[None]:
-        key = request.key
-        before = self._open.get(key, [])
-        waits_for = [] if request.verb is Verb.CREATE else list(before)
-        task = group.create_task(self._after(waits_for, request, due))
-        before.append(task)
-        self._open[key] = before
-        task.add_done_callback(lambda done: self._ended(key, done))
+        keys = request.keys
+        earlier = {task for key in keys if (task := self._last.get(key)) is not None}
+        task = group.create_task(self._after(earlier, request, due))
+        for key in keys:
+            self._last[key] = task
+        task.add_done_callback(lambda done: self._ended(keys, done))
         return task
 
-    def _ended(self, key: tuple[str, str, str, str], task: asyncio.Task[None]) -> None:
-        left = self._open[key]
-        left.remove(task)
-        if not left:
-            del self._open[key]
+    def _ended(self, keys: list[Key], task: asyncio.Task[None]) -> None:
+        for key in keys:
+            if self._last.get(key) is task:
+                del self._last[key]
 
-    async def _after(self, earlier: list[asyncio.Task[None]], request: Request, due: float) -> None:
+    async def _after(self, earlier: set[asyncio.Task[None]], request: Request, due: float) -> None:
+        begun = self._clock.monotonic()
         if earlier:
             await asyncio.wait(earlier)
-        await self._send(request, due)
+        await self._send(request, due, begun)
 
-    async def _send(self, request: Request, due: float) -> None:
-        sent = self._clock.monotonic()
+    async def _send(self, request: Request, due: float, begun: float) -> None:
         self.journal.sent += 1
         try:
-            found, tries = await self._settle(request, sent + self._limits.settle_s)
+            found, tries = await self._settle(request, self._clock.monotonic() + self._limits.settle_s)
         except (Refused, GaveUp) as failure:
             self.journal.refused(request, str(failure))
             return
@@ -132,8 +132,8 @@ class Driver:
         if request.resource is Resource.PODS and request.verb is Verb.CREATE:
             self.journal.created(request, [item.uid for item in found], due, now)
         elif request.resource is Resource.PODS and request.verb is Verb.DELETE:
-            self.journal.asked_to_delete([item.uid for item in found if item.uid], sent)
-        self.journal.answer(request, due, sent, now, tries)
+            self.journal.asked_to_delete([item.uid for item in found if item.uid], begun)
+        self.journal.answer(request, due, begun, now, tries)
 
     async def _settle(self, request: Request, deadline: float) -> tuple[list[Item], int]:
         """What became of every object: an item that may still succeed is sent again, the others are not."""

@@ -21,7 +21,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self._due, self._sent, self._answered = array("d"), array("d"), array("d")
+        self._due, self._begun, self._answered = array("d"), array("d"), array("d")
         self.retries = 0
         self.refusals: list[str] = []
         # Of created pods, one entry each.
@@ -32,11 +32,11 @@ class Journal:
         self.sent = 0
         self.answered = 0
 
-    def answer(self, request: Request, due: float, sent: float, now: float, tries: int) -> None:
-        """``request`` was due, sent and settled at these times, after so many tries that failed."""
+    def answer(self, request: Request, due: float, begun: float, now: float, tries: int) -> None:
+        """``request`` was due, taken up and settled at these times, after so many tries that failed."""
         self.requests.append(request)
         self._due.append(due)
-        self._sent.append(sent)
+        self._begun.append(begun)
         self._answered.append(now)
         self.retries += tries
         self.answered += 1
@@ -67,8 +67,9 @@ class Journal:
         return np.array(self._due, dtype=np.float64)
 
     @property
-    def sent_at(self) -> Floats:
-        return np.array(self._sent, dtype=np.float64)
+    def begun_at(self) -> Floats:
+        """When the driver took each up; what it then waited for was an earlier request about the same object."""
+        return np.array(self._begun, dtype=np.float64)
 
     @property
     def answered_at(self) -> Floats:
@@ -97,9 +98,9 @@ class Journal:
         return [self.requests[index].step for index in self._pod_request]
 
     def played(self, began: float) -> list[Request]:
-        """The requests in the order in which they were sent, timed from ``began``: a recording's."""
-        order = np.argsort(self.sent_at, kind="stable")
-        times = self.sent_at - began
+        """The requests in the order in which they were due, timed from ``began``: a recording's."""
+        order = np.argsort(self.due, kind="stable")
+        times = self.due - began
         return [
             msgspec.structs.replace(self.requests[index], at_s=max(0.0, round(float(times[index]), 6)))
             for index in order

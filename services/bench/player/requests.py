@@ -14,6 +14,9 @@ BATCH_MAX = 1000
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
+Key = tuple[str, str, str, str | int]
+
+
 class Verb(StrEnum):
     CREATE = "create"
     SCALE = "scale"
@@ -59,9 +62,11 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         return [pod_name(self.name, index) for index in range(self.first, self.first + self.count)]
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """Requests of the same key are about the same objects: a later one waits for the answer of an earlier one."""
-        return self.tenant, self.namespace, self.resource, self.name
+    def keys(self) -> list[Key]:
+        """One for each object. Of two requests about one object the later waits for the answer of the earlier."""
+        if not self.count:
+            return [(self.tenant, self.namespace, self.resource, self.name)]
+        return [(self.tenant, self.namespace, self.name, self.first + index) for index in range(self.count)]
 
 
 def pod_name(prefix: str, index: int) -> str:

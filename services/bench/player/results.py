@@ -172,7 +172,7 @@ def _calls(played: Played) -> dict[str, Figure]:
         every = np.concatenate(list(latencies.values()))
         p99 = latency_figures("player_mutating", every)["player_mutating_p99"]
         made["player_mutating_p99"] = Figure(p99.value, "ms", _API_SLO_MS, "Kubernetes' API SLO")
-        made |= {"driver_late_p99": latency_figures("driver_late", journal.sent_at - journal.due)["driver_late_p99"]}
+        made |= {"driver_late_p99": latency_figures("driver_late", journal.begun_at - journal.due)["driver_late_p99"]}
     made["player_retries"] = Figure(float(journal.retries), "calls")
     return made
 
@@ -182,7 +182,7 @@ def _whereabouts(played: Played) -> dict[str, Figure]:
     registered_s = max(1.0, played.registered_s)
     return {
         "pods_running_at_once": Figure(float(counts.most_running), "pods"),
-        "pods_ended_by_themselves": Figure(float(counts.ended), "pods"),
+        "pods_ended_by_themselves": Figure(float(counts.ended_alone), "pods"),
         "pods_withdrawn": Figure(float(played.account.withdrawn), "pods"),
         "nodes_used": Figure(float(len(np.unique(table.node[table.node >= 0]))), "nodes"),
         "nodes_registered_per_second": Figure(played.nodes / registered_s, "nodes/s"),

@@ -22,14 +22,15 @@ _UNBOUND = -1
 
 @dataclass
 class Counts:
-    """``there``: pods that exist. ``there_ran``: of those, that run or have run. ``collected``: removed after they had
-    ended. ``ran``: all that ever ran. ``running``: that run now."""
+    """``ended_alone``: without having been deleted. ``there``: pods that exist. ``there_ran``: of those, that run or
+    have run. ``collected``: removed after they had ended. ``ran``: all that ever ran. ``running``: that run now."""
 
     seen: int = 0
     bound: int = 0
     ran: int = 0
     running: int = 0
     ended: int = 0
+    ended_alone: int = 0
     there: int = 0
     there_ran: int = 0
     collected: int = 0
@@ -69,6 +70,9 @@ class Sightings:
             return
         if node := pod.spec.node_name:
             self._at(row, uid, pod.spec.resource_partition, node, now)
+        if not self._terminating[row] and pod.metadata.deletion_timestamp.seconds:
+            self._terminating[row] = 1
+            counts.terminating += 1
         phase = pod.status.phase
         if phase == "Running":
             self._runs(row, uid, now)
@@ -76,9 +80,6 @@ class Sightings:
             self._ended(row, now)
             if phase == "Failed":
                 self.complain(f"pod {pod.metadata.name} ({uid}) failed")
-        if not self._terminating[row] and pod.metadata.deletion_timestamp.seconds:
-            self._terminating[row] = 1
-            counts.terminating += 1
 
     def _new(self, uid: str, now: float) -> int:
         row = self._rows[uid] = len(self._rows)
@@ -120,6 +121,7 @@ class Sightings:
             return
         ended[row] = now
         counts.ended += 1
+        counts.ended_alone += not self._terminating[row]
         if running[row] == running[row]:
             counts.running -= 1
         else:
