@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import typer
 
+from services.bench.chaos import command as chaos
 from services.bench.output import Output, OutputOption, print_table
 from services.bench.player import commands as player
 from services.bench.report import Report
@@ -40,6 +41,7 @@ def bench() -> None:
 
 
 player.register(app)
+chaos.register(app)
 
 
 @app.command()

@@ -35,8 +35,12 @@ NAMES = (
     "node-cut",
     "tp-dark",
 )
-# They take nodes away until their pods are evicted.
-TAKES_NODES = frozenset({"node-death", "node-cut", "tp-dark"})
+# They take nodes away until their pods are evicted: where that takes long, they go on while the others come in turn.
+TAKE_NODES = ("node-death", "node-cut")
+# It needs nodes that are about to be evicted.
+DARK = "tp-dark"
+# A new process of a kubelet host knows nothing of the nodes that are away.
+NOT_MEANWHILE = ("kubelet-kill",)
 
 
 class Faults:
@@ -60,6 +64,7 @@ class Faults:
         self._note = note
         # Who is away at the moment; the checks meanwhile excuse them.
         self.away: set[str] = set()
+        self._death: float | None = None
 
     def catalogue(self) -> Mapping[str, Inject]:
         """Every fault by name."""
@@ -79,8 +84,15 @@ class Faults:
             "node-cut": partial(self._take, "node-cut"),
             "kubelet-crash": self._crash,
             "link-cut": self._cut_link,
-            "tp-dark": self._dark,
+            DARK: self._dark,
         }
+
+    def evictions_begin_in(self) -> float | None:
+        """Seconds until the first pods of nodes that died must go, negative when that is past; None: no node died."""
+        if self._death is None:
+            return None
+        parameters = self._parameters
+        return self._death + parameters.grace_s + parameters.toleration_s - self._clock.monotonic()
 
     # -- processes
 
@@ -136,9 +148,10 @@ class Faults:
         """Nodes die or are cut off until their pods must have been evicted, and come back."""
         chosen = self._choose()
         dead = name != "node-cut"
-        self._note(f"{name}: {', '.join(chosen)} for {self._parameters.eviction_s:.0f} s")
+        self._note(f"{name}: {', '.join(chosen)} for {self._parameters.away_s:.0f} s")
         began = await self._disturb(Disturbance.DEATH if dead else Disturbance.CUT, chosen)
-        await self._clock.sleep(self._parameters.eviction_s + 1.0)
+        self._death = began if dead else self._death
+        await self._clock.sleep(self._parameters.away_s)
         return [await self._give_back(name, chosen, began, dead=dead)]
 
     async def _crash(self) -> list[Fault]:
@@ -153,20 +166,27 @@ class Faults:
     async def _dark(self) -> list[Fault]:
         """Nodes die while a tenant partition answers nobody: in the others evictions go on; in that one they follow."""
         parameters = self._parameters
-        target = self._rand.choice(self._actions.components("tenant-partition"))
+        if parameters.in_background:
+            # Nodes have died before, and their pods are about to be evicted.
+            return [await self._darken(parameters.eviction_s - parameters.grace_s - parameters.toleration_s)]
         chosen = self._choose()
-        self._note(f"tp-dark: SIGSTOP of {target}, {', '.join(chosen)} die for {parameters.eviction_s:.0f} s")
-        paused = self._clock.monotonic()
-        self._actions.send(target, signal.SIGSTOP)
-        try:
-            began = await self._disturb(Disturbance.DEATH, chosen)
-            await self._clock.sleep(parameters.eviction_s + 1.0)
-        finally:
-            self._actions.send(target, signal.SIGCONT)
-        dark = Fault("tp-dark", target, paused, self._clock.monotonic(), partitions=(target,))
+        self._note(f"{DARK}: {', '.join(chosen)} die for {parameters.eviction_s:.0f} s")
+        began = await self._disturb(Disturbance.DEATH, chosen)
+        dark = await self._darken(parameters.eviction_s + 1.0)
         # Until what had to wait must have been done, too.
         await self._clock.sleep(2 * parameters.slack_s + parameters.dying / parameters.evictions_per_s + 1.0)
-        return [dark, await self._give_back("tp-dark", chosen, began, dead=True)]
+        return [dark, await self._give_back(DARK, chosen, began, dead=True)]
+
+    async def _darken(self, seconds: float) -> Fault:
+        target = self._rand.choice(self._actions.components("tenant-partition"))
+        self._note(f"{DARK}: SIGSTOP of {target} for {seconds:.0f} s")
+        began = self._clock.monotonic()
+        self._actions.send(target, signal.SIGSTOP)
+        try:
+            await self._clock.sleep(seconds)
+        finally:
+            self._actions.send(target, signal.SIGCONT)
+        return Fault(DARK, target, began, self._clock.monotonic(), partitions=(target,))
 
     def _choose(self) -> list[str]:
         """Of each resource partition, nodes that are well, with pods on them where there are such."""

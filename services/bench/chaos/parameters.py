@@ -47,8 +47,8 @@ class ChaosParameters:
             minutes=0.0,
             rate=5.0,
             batch_seconds=8.0,
-            workloads=4,
-            replicas=4,
+            workloads=6,
+            replicas=8,
             grace_s=8.0,
             toleration_s=2.0,
             evictions_per_s=2.0,
@@ -92,6 +92,12 @@ class ChaosParameters:
     @property
     def in_background(self) -> bool:
         return self.eviction_s > BACKGROUND_S
+
+    @property
+    def away_s(self) -> float:
+        """How long nodes are taken away: until their pods must have been evicted; in the background, the whole run."""
+        least_s = self.eviction_s + 1.0
+        return max(least_s, 60.0 * self.minutes) if self.in_background else least_s
 
     @property
     def outage_s(self) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from services.bench.chaos.session import Session
 from services.bench.chaos.topology import Topology
 from services.bench.chaos.validators import VALIDATORS, Violation
 from services.bench.link import Link
+from services.bench.observe import Observations, Observer, document, page
 from services.bench.observe.components import Roster
 from services.bench.report import Figure, Report, percentile
 from services.rpc.channel import make_channel
@@ -47,21 +49,34 @@ def check(parameters: ChaosParameters) -> None:
         raise UnknownFault(f"no such fault: {', '.join(unknown)}; there are: {', '.join(NAMES)}")
 
 
-async def run(parameters: ChaosParameters, progress: Progress, *, keep: pathlib.Path | None = None) -> Report:
-    """Run it and judge it. ``keep``: the directory for history and logs, kept in any case; else they are kept only if a
-    guarantee was violated. Raises ``ClusterFailed``, ``StatusError``, ``UnknownFault``, ``OSError``."""
+@dataclass(frozen=True)
+class Files:
+    """``keep``: the directory for history and logs, kept in any case; else they are kept only if a guarantee was
+    violated. ``html``: where a page with plots goes, ``json``: where the result with everything observed goes."""
+
+    keep: pathlib.Path | None = None
+    html: pathlib.Path | None = None
+    json: pathlib.Path | None = None
+
+
+async def run(parameters: ChaosParameters, progress: Progress, files: Files) -> Report:
+    """Run it and judge it. Raises ``ClusterFailed``, ``StatusError``, ``UnknownFault``, ``NotDone``, ``OSError``."""
     check(parameters)
-    directory = keep or pathlib.Path(tempfile.mkdtemp(prefix="ursa-chaos-"))
+    directory = files.keep or pathlib.Path(tempfile.mkdtemp(prefix="ursa-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     progress(f"seed {parameters.seed}, history in {directory}")
-    await play(parameters, directory, progress)
+    observations = await play(parameters, directory, progress)
     report = judge(history.read(directory / HISTORY), parameters, progress)
-    if not keep and not report.invalid:
+    if files.html is not None:
+        files.html.write_text(page(report, observations))
+    if files.json is not None:
+        files.json.write_text(json.dumps(document(report, observations), indent=2) + "\n")
+    if not files.keep and not report.invalid:
         shutil.rmtree(directory, ignore_errors=True)
     return report
 
 
-async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: Progress) -> None:
+async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: Progress) -> Observations:
     """The run alone: leaves its history in ``directory``."""
     clock = SystemClock()
     topology = Topology(parameters.base_port or cluster.free_base_port(), parameters)
@@ -79,8 +94,10 @@ async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: P
         )
         host = await stack.enter_async_context(make_channel([topology.kubelet_listen]))
         actions = Actions(Roster(started.home), links, host, clock)
-        say = _timed(progress, clock)
-        await Session(parameters, started, actions, recorder, clock, say, lambda _: None).run()
+        async with Observer(started, clock=clock) as observer:
+            say = _timed(progress, clock)
+            await Session(parameters, started, actions, recorder, clock, say, observer.mark).run()
+        return observer.observations()
 
 
 def _timed(progress: Progress, clock: Clock) -> Progress:

@@ -12,18 +12,18 @@ from services.base.tasks import Supervisor, stop_task
 from services.bench.chaos import ending
 from services.bench.chaos.actions import Actions
 from services.bench.chaos.board import Board
-from services.bench.chaos.facts import Begun, Recovered
-from services.bench.chaos.faults import NAMES, Faults, Inject
+from services.bench.chaos.facts import Begun, Fault, Recovered
+from services.bench.chaos.faults import Faults
 from services.bench.chaos.follower import Follower
 from services.bench.chaos.load import Load
 from services.bench.chaos.parameters import ChaosParameters
 from services.bench.chaos.recorder import Recorder
+from services.bench.chaos.schedule import Schedule
 from services.bench.cluster import BenchCluster, ClusterFailed
 from services.client.partitions import Connection
 
 _POLL_S = 0.25
 _STEADY_S = 180.0
-_BETWEEN_S = (1.0, 3.0)
 _BREAK_OFF_S = (1.0, 5.0)
 # What ends by itself needs this long at most in the end, beside the batch pods' own time.
 _REST_S = 60.0
@@ -94,7 +94,7 @@ class Session:
             late = await self._settle(_STEADY_S)
             if late:
                 raise ClusterFailed(f"the load did not become steady: {'; '.join(late)}")
-            await self._inject()
+            await Schedule(self._faults, self._parameters, self._clock, self._rand, self._check).run()
             await self._rest(stopping)
             for task in loading:
                 await stop_task(task)
@@ -102,32 +102,16 @@ class Session:
 
     # -- faults
 
-    async def _inject(self) -> None:
-        """Rounds of all faults in turn, until the time is up; long ones that take nodes go on meanwhile."""
-        parameters = self._parameters
-        names = list(parameters.faults or NAMES)
-        deadline = self._clock.monotonic() + 60.0 * parameters.minutes
-        catalogue = self._faults.catalogue()
-        while True:
-            for name in names:
-                await self._one(name, catalogue[name])
-                if self._clock.monotonic() >= deadline and parameters.minutes:
-                    return
-                await self._clock.sleep(self._rand.uniform(*_BETWEEN_S))
-            if self._clock.monotonic() >= deadline:
-                return
-
-    async def _one(self, name: str, inject: Inject) -> None:
-        done = await inject()
+    async def _check(self, name: str, done: Sequence[Fault]) -> None:
+        """The faults are over: is everything well again, in time?"""
         self._recorder.extend(done)
-        over = max(fault.ended for fault in done)
+        over = self._clock.monotonic()
         late = await self._settle(self._parameters.comeback_s)
         now = self._clock.monotonic()
         target = "; ".join(dict.fromkeys(fault.target for fault in done))
         self._recorder.add(Recovered(now, f"{name} of {target}", over, tuple(late)))
-        self._note(
-            f"{name} over: " + (f"NOT WELL: {'; '.join(late)}" if late else f"well again after {now - over:.1f} s")
-        )
+        verdict = f"NOT WELL: {'; '.join(late)}" if late else f"well again after {now - over:.1f} s"
+        self._note(f"{name} over: {verdict}")
 
     def _note(self, text: str) -> None:
         self._say(text)
