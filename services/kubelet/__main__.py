@@ -8,6 +8,7 @@ import sys
 from services.base.config import ConfigError
 from services.base.tasks import run_process
 from services.kubelet import app
+from services.kubelet.process import RootInUse
 
 
 def main() -> int:
@@ -21,8 +22,20 @@ def main() -> int:
     except ConfigError as failure:
         print(f"kubelet: {failure}", file=sys.stderr)
         return 2
-    run_process(lambda stopping: app.run(config, stopping))
-    return 0
+    code = 0
+    try:
+        run_process(lambda stopping: app.run(config, stopping))
+    except* RootInUse as busy:
+        print(f"kubelet: {_first(busy)}", file=sys.stderr)
+        code = 1
+    return code
+
+
+def _first(group: BaseExceptionGroup[RootInUse]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 if __name__ == "__main__":
