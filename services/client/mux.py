@@ -83,10 +83,11 @@ class Subscription:
     __slots__ = ("_accepted", "_mux", "_request", "_resource", "_sink", "watch_id")
 
     def __init__(self, mux: WatchMux, watch_id: int, resource: str, request: meta_pb2.WatchRequest, sink: Sink) -> None:
+        # Needed until the watch is accepted: after that its owner resumes it with another one.
+        self._request: meta_pb2.WatchRequest | None = request
         self._mux = mux
         self.watch_id = watch_id
         self._resource = resource
-        self._request = request
         self._sink = sink
         self._accepted = False
 
@@ -256,6 +257,7 @@ class WatchMux:
         sink = watch._sink
         if not watch._accepted:
             watch._accepted = True
+            watch._request = None
             if not batch.HasField("error"):
                 sink.on_watch_open()
         events = [(event.type, event.object) for event in batch.events]

@@ -33,9 +33,11 @@ def admit(
     used: Mapping[str, int],
     pods_used: int,
     ports_used: Iterable[pods.HostPort],
+    requests: Mapping[str, int] | None = None,
 ) -> Rejection | None:
-    """None: it may run. ``used`` and ``pods_used``: what the pods that hold resources here take now."""
-    requests = pods.requests(pod)
+    """None: it may run. ``used`` and ``pods_used``: what the pods that hold resources here take now;
+    ``requests``: those of the pod, where they are known."""
+    requests = pods.requests(pod) if requests is None else requests
     reasons = nodes.fits(requests, allocatable, used, pods_used)
     if reasons:
         return _out_of(reasons[0], requests, allocatable, used, pods_used)

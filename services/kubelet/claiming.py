@@ -17,15 +17,15 @@ REFUSALS = frozenset((INSUFFICIENT, PORT_CONFLICT, "Invalid"))
 _INSUFFICIENT = "Insufficient "
 
 
-def claim_for(pod: Pod, partition: str) -> CapacityClaim:
-    """The claim of a bound pod that came from tenant partition ``partition``."""
+def claim_for(pod: Pod, partition: str, requests: Mapping[str, int] | None = None) -> CapacityClaim:
+    """The claim of a bound pod that came from tenant partition ``partition``; ``requests``: its own, where known."""
     metadata, spec = pod.metadata, pod.spec
     claim = CapacityClaim()
     claim.metadata.name = metadata.uid
     wanted = claim.spec
     wanted.node_name, wanted.tenant_partition, wanted.bind_epoch = spec.node_name, partition, spec.bind_epoch
     wanted.tenant, wanted.namespace, wanted.pod_name = metadata.tenant, metadata.namespace, metadata.name
-    wanted.requests.update(pods.requests(pod))
+    wanted.requests.update(pods.requests(pod) if requests is None else requests)
     wanted.requests.pop(PODS, None)
     for protocol, ip, number in sorted(pods.host_ports(pod)):
         wanted.host_ports.add(protocol=protocol, host_ip=ip, host_port=number)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 from services.api import keys
 from services.api.kinds import PODS, TENANT_PARTITIONS
@@ -46,6 +47,7 @@ from services.kubelet.instructions import (
     Trace,
     Wake,
 )
+from services.kubelet.kept import Kept
 from services.kubelet.kubelet import DEFAULT_GRACE_S, Kubelet
 from services.kubelet.logservice import Placed
 from services.kubelet.machine import Disturbance, Machine, Trouble
@@ -234,8 +236,9 @@ class Host:
         key = keys.key(PODS, tenant, namespace, name)
         for tenancy in self._tenancies.values():
             for machine, informer in zip(self.nodes, tenancy.informers, strict=False):
-                pod = informer.store.get(key)
-                if pod is not None:
+                kept = informer.store.get(key)
+                if kept is not None:
+                    pod = Pod.FromString(kept.data)
                     worker = machine.kubelet.workers.get(pod.metadata.uid)
                     status = pod.status
                     if worker is not None:
@@ -245,13 +248,23 @@ class Host:
 
     # Events go in.
 
-    def _pods_changed(self, node: Machine, partition: str, changes: Sequence[Change[Pod]]) -> None:
+    def _pods_changed(self, node: Machine, partition: str, changes: Sequence[Change[Kept]]) -> None:
+        decoded: list[Change[Pod]] = []
+        for key, old, new, _ in changes:
+            pod = None if new is None else Pod.FromString(new.data)
+            # Of what it was the kubelet asks only when it is gone.
+            was = Pod.FromString(old.data) if old is not None and new is None else None
+            decoded.append(Change(key, was, pod, partition))
+            if pod is not None:
+                self.provenance.tenant_seen(pod.metadata.tenant, partition)
+                if old is None and self._timeline.on:
+                    self._timeline.mark(Stage.NODE_SEEN, pod.metadata.uid, str(node.kubelet.facts))
+        kubelet = node.kubelet
+        self._carry_out(node, kubelet.pods_changed(decoded), partition)
         for change in changes:
-            if change.new is not None:
-                self.provenance.tenant_seen(change.new.metadata.tenant, partition)
-                if change.old is None and self._timeline.on:
-                    self._timeline.mark(Stage.NODE_SEEN, change.new.metadata.uid, str(node.kubelet.facts))
-        self._carry_out(node, node.kubelet.pods_changed(changes), partition)
+            worker = None if change.new is None else kubelet.workers.get(change.new.uid)
+            if change.new is not None and worker is not None and worker.partition == partition:
+                worker.keep(change.new.data)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
         self._mark_runtime(event)
@@ -285,6 +298,8 @@ class Host:
         # An answer does not reach a node that is cut off either: it will write again.
         if origin is not None and not self._cut_off(origin, ReportStatus(origin.partition, uid)):
             self._if_known(uid, lambda kubelet: kubelet.status_written(uid, error))
+            if (worker := origin.kubelet.workers.get(uid)) is not None:
+                worker.rest()
 
     def claim_of(self, uid: str) -> CapacityClaim | None:
         """For the links: the claim to make now."""
@@ -337,12 +352,12 @@ class Host:
                     self.provenance.remember(pod.metadata.uid, kubelet, partition)
                     if (missed := self._orphans.take(pod.metadata.uid)) is not None:
                         self._timers.after(0.0, partial(self._runtime_event, missed))
-                    elif isinstance(node.runtime, ContainerRuntime):
-                        node.runtime.take_up(pod, partition)
+                    elif node.containers is not None:
+                        node.containers.take_up(pod, partition)
                     elif adopt:
-                        node.runtime.adopt(pod)
+                        cast(Runtime, node.runtime).adopt(pod)
                     else:
-                        node.runtime.start(pod)
+                        cast(Runtime, node.runtime).start(pod)
                 case StartContainer(pod, container, restart):
                     if node.containers is not None:
                         node.containers.start_container(pod, container, restart)

@@ -34,7 +34,8 @@ class Provenance:
         return len(self._pods)
 
     def remember(self, uid: str, kubelet: Kubelet, partition: str) -> None:
-        self._pods.setdefault(uid, Origin(kubelet, partition))
+        if uid not in self._pods:
+            self._pods[uid] = Origin(kubelet, partition)
 
     def forget(self, uid: str) -> None:
         self._pods.pop(uid, None)

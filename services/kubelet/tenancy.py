@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from services.api.kinds import PODS
-from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.base.clock import Clock
 from services.client.informer import Change, Informer
 from services.client.partitions import Connection
+from services.kubelet.kept import ACCESSORS, Kept, keeping
 from services.kubelet.machine import Machine
 from services.kubelet.tenantlink import TenantLink
 
 # Watches begun before other tasks get a turn.
 WATCHES_PER_TURN = 500
 
-OnPods = Callable[[Machine, str, Sequence[Change[Pod]]], None]
+_KEEP_POD = keeping(PODS)
+
+OnPods = Callable[[Machine, str, Sequence[Change[Kept]]], None]
 OnListed = Callable[[Machine, str], None]
 
 
@@ -37,7 +39,7 @@ class Tenancy:
     ) -> None:
         self.connection = connection
         self.link = link
-        self.informers: list[Informer[Pod]] = []
+        self.informers: list[Informer[Kept]] = []
         self.tasks: list[asyncio.Task[None]] = []
         self._machines = machines
         self._on_pods = on_pods
@@ -79,7 +81,7 @@ class Tenancy:
             task.cancel()
         for informer, machine in zip(self.informers, self._machines, strict=False):
             informer.close()
-            gone = [Change(key, pod, None, self.link.name) for key, pod in informer.store.items()]
+            gone: list[Change[Kept]] = [Change(key, kept, None, self.link.name) for key, kept in informer.store.items()]
             self._on_pods(machine, self.link.name, gone)
 
     # One machine's watch.
@@ -98,17 +100,19 @@ class Tenancy:
         else:
             self.informers[machine.number].rebind(self.connection.mux)
 
-    def _informer(self, machine: Machine) -> Informer[Pod]:
+    def _informer(self, machine: Machine) -> Informer[Kept]:
         """The machine's own pods, of every tenant."""
         return Informer(
             self.connection.mux,
             PODS,
             tenant="*",
             field_selector=f"spec.nodeName={machine.name},spec.resourcePartition={machine.resource_partition}",
+            decode=_KEEP_POD,
+            accessors=ACCESSORS,
             on_batch=partial(self._on_pods, machine, self.link.name),
             on_state=partial(self._state, machine),
         )
 
-    def _state(self, machine: Machine, informer: Informer[Pod]) -> None:
+    def _state(self, machine: Machine, informer: Informer[Kept]) -> None:
         if informer.connected:
             self._on_listed(machine, self.link.name)

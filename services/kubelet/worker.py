@@ -27,15 +27,31 @@ class Stage(enum.Enum):
 HOLDING = frozenset({Stage.STARTING, Stage.RUNNING, Stage.BACKOFF, Stage.STOPPING})
 
 
+_AT_REST = frozenset({Stage.RUNNING, Stage.BACKOFF, Stage.ENDED})
+
+# Most pods ask for what others ask for.
+_AMOUNTS: dict[tuple[tuple[str, int], ...], Amounts] = {}
+_AMOUNTS_MAX = 4096
+
+
+def _shared(amounts: Amounts) -> Amounts:
+    if len(_AMOUNTS) >= _AMOUNTS_MAX:
+        _AMOUNTS.clear()
+    return _AMOUNTS.setdefault(tuple(amounts.items()), amounts)
+
+
 class PodWorker:
-    """``pod`` is the newest state seen in its partition. Times are seconds since the Unix epoch; 0: not yet.
+    """Times are seconds since the Unix epoch; 0: not yet.
 
     ``phase``: the terminal phase once it is decided. ``written_phase``: that of the last status that was to be written.
     ``gone``: the pod's object no longer exists. ``journaled``: its start has been told once, here or by an earlier
-    process. ``stop_grace_s``: of the last stop that was asked for.
+    process. ``written``: digest of the last status that was to be written, 0: none. ``stop_grace_s``: of the last stop
+    that was asked for.
     """
 
     __slots__ = (
+        "_data",
+        "_pod",
         "adopted",
         "backoff_s",
         "container_started_s",
@@ -49,7 +65,6 @@ class PodWorker:
         "message",
         "partition",
         "phase",
-        "pod",
         "pod_ip",
         "reason",
         "removing",
@@ -60,11 +75,15 @@ class PodWorker:
         "start_s",
         "stop_grace_s",
         "traced",
+        "uid",
+        "written",
         "written_phase",
     )
 
     def __init__(self, pod: Pod, partition: str, seen_s: float) -> None:
-        self.pod = pod
+        self._pod: Pod | None = pod
+        self._data = b""
+        self.uid: str = pod.metadata.uid
         self.partition = partition
         self.stage = Stage.STARTING
         self.seen_s = seen_s
@@ -81,7 +100,7 @@ class PodWorker:
         self.reason = ""
         self.message = ""
         self.pod_ip = ""
-        self.requests: Amounts = pods.requests(pod)
+        self.requests = _shared(pods.requests(pod))
         self.stop_grace_s: float | None = None
         self.adopted = False
         self.journaled = False
@@ -89,10 +108,26 @@ class PodWorker:
         self.removing = False
         self.traced = False
         self.written_phase = ""
+        self.written = 0
 
     @property
-    def uid(self) -> str:
-        return self.pod.metadata.uid
+    def pod(self) -> Pod:
+        """The newest state seen in its partition."""
+        return self._pod if self._pod is not None else Pod.FromString(self._data)
+
+    @pod.setter
+    def pod(self, pod: Pod) -> None:
+        self._pod, self._data = pod, b""
+
+    def keep(self, data: bytes) -> None:
+        """``data`` is ``pod`` in wire form, which somebody keeps anyway."""
+        self._data = data
+        self.rest()
+
+    def rest(self) -> None:
+        """What runs or has ended is looked at seldom: of its pod only the bytes are kept."""
+        if self._data and self.stage in _AT_REST:
+            self._pod = None
 
     @property
     def holds(self) -> bool:
