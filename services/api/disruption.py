@@ -13,13 +13,15 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """What a budget looks at in a pod. ``ready``: its condition Ready is true."""
+    """What a budget looks at in a pod. ``ready``: its condition Ready is true. ``workload``: the UID of the replica set
+    that controls it, "": none does."""
 
     name: str
     labels: Mapping[str, str]
     ready: bool
     ending: bool
     finished: bool
+    workload: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,20 @@ class PodChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleChange:
+    """The workload with this UID wants ``replicas`` pods now; ``None``: it is gone."""
+
+    uid: str
+    place: Place
+    replicas: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceLeft:
-    """``place`` has no budget any more: its pods are not told of from now on; later they would be told of anew."""
+    """``place`` has no budget any more: its pods and workloads are not told of from now on; later they would be told of
+    anew."""
 
     place: Place
 
 
-Change = BudgetChange | PodChange | PlaceLeft
+Change = BudgetChange | PodChange | ScaleChange | PlaceLeft

@@ -1,6 +1,6 @@
 """What the disruption controller sees and does of this partition: the server side of its port.
 
-Pods are read of those namespaces only that have a budget: a partition without budgets does nothing at all.
+Pods and workloads are read of those namespaces only that have a budget: a partition without budgets does nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from services.api import keys, wire
-from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState
-from services.api.kinds import POD_DISRUPTION_BUDGETS, PODS, Kind
+from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState, ScaleChange
+from services.api.kinds import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Kind
+from services.api.pb.ursa.apps.v1.replica_set_pb2 import ReplicaSet
+from services.api.pb.ursa.meta.v1.meta_pb2 import OwnerReference
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.api.selectors import EVERYTHING
 from services.apiserver import limits
@@ -59,7 +61,7 @@ class PartitionDisruptions:
 
 
 class _Following:
-    """The watch of all budgets, and one of the pods of each namespace that has some."""
+    """The watch of all budgets, and one of the pods and of the replica sets of each namespace that has some."""
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
@@ -67,6 +69,7 @@ class _Following:
         self._budgets: Watcher | None = None
         self._keys: dict[Place, set[str]] = {}
         self._pods: dict[Place, Watcher] = {}
+        self._sets: dict[Place, Watcher] = {}
         # Kept when ``next`` is cancelled half-way: nothing that was taken from a watcher is lost.
         self._found: list[Change] = []
 
@@ -84,16 +87,20 @@ class _Following:
             for place, watcher in self._pods.items():
                 async for record, gone in _drained(watcher):
                     self._found.append(PodChange(record.key, place, None if gone else _pod(record)))
+            # After the pods: a workload is older than its pods, so it is most likely there with them.
+            for place, watcher in self._sets.items():
+                async for record, gone in _drained(watcher):
+                    found_set = ReplicaSet.FromString(record.value)
+                    replicas = None if gone else found_set.spec.replicas
+                    self._found.append(ScaleChange(found_set.metadata.uid, place, replicas))
             if self._found:
                 found, self._found = self._found, []
                 return found
             await self._awake.wait()
 
     def close(self) -> None:
-        for watcher in (self._budgets, *self._pods.values()):
-            if watcher is not None:
-                watcher.set_wake(None)
-                watcher.close()
+        for watcher in (self._budgets, *self._pods.values(), *self._sets.values()):
+            _close(watcher)
 
     def _budget(self, record: Record, gone: bool) -> BudgetChange:
         _, tenant, namespace, _ = keys.parse(record.key)
@@ -106,17 +113,23 @@ class _Following:
         for place in [place for place, held in self._keys.items() if not held]:
             del self._keys[place]
             self._found.append(PlaceLeft(place))
-            watcher = self._pods.pop(place, None)
-            if watcher is not None:
-                watcher.set_wake(None)
-                watcher.close()
+            _close(self._pods.pop(place, None))
+            _close(self._sets.pop(place, None))
         for place in self._keys.keys() - self._pods.keys():
             self._pods[place] = await self._watch(PODS, keys.prefix(PODS, *place))
+        for place in self._keys.keys() - self._sets.keys():
+            self._sets[place] = await self._watch(REPLICA_SETS, keys.prefix(REPLICA_SETS, *place))
 
     async def _watch(self, kind: Kind, prefix: str) -> Watcher:
         watcher = await self._api.resources[kind.resource].store.watch(WatchQuery(prefix, EVERYTHING))
         watcher.set_wake(self._awake.set)
         return watcher
+
+
+def _close(watcher: Watcher | None) -> None:
+    if watcher is not None:
+        watcher.set_wake(None)
+        watcher.close()
 
 
 async def _drained(watcher: Watcher) -> AsyncIterator[tuple[Record, bool]]:
@@ -135,4 +148,10 @@ def _pod(record: Record) -> PodState:
         ready=any(known.type == "Ready" and known.status == "True" for known in pod.status.conditions),
         ending=pod.metadata.HasField("deletion_timestamp"),
         finished=pod.status.phase in TERMINAL,
+        workload=next((one.uid for one in pod.metadata.owner_references if one.controller and _is_scaled(one)), ""),
     )
+
+
+def _is_scaled(owner: OwnerReference) -> bool:
+    """Of a kind that says how many pods there are to be."""
+    return owner.kind == REPLICA_SETS.name and owner.api_version == REPLICA_SETS.api_version

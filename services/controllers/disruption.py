@@ -1,21 +1,21 @@
 """Disruption: keeps each PodDisruptionBudget's status, which says how many of its pods may be disrupted right now.
 
-Source: kube-controller-manager ``pkg/controller/disruption``. There are no workload controllers to ask for a scale, so
-the expected pods of a budget are its pods that have not finished, whoever made them (upstream says so only of
-``minAvailable`` as a number, and reports an error for the other forms).
+Source: kube-controller-manager ``pkg/controller/disruption``. The pods that are expected are as many as their workloads
+want, and for ``minAvailable`` as a number those that there are. A pod that no workload controls is expected as it is
+(upstream does not count it for the other forms).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from google.protobuf.struct_pb2 import Value
 
-from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState
+from services.api.disruption import BudgetChange, Change, Place, PlaceLeft, PodChange, PodState, ScaleChange
 from services.api.pb.ursa.meta.v1.meta_pb2 import Condition
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.api.selectors import LabelSelector
@@ -33,6 +33,8 @@ DELETION_TIMEOUT_S = 120
 GATHER_S = 0.2
 DISRUPTION_ALLOWED = "DisruptionAllowed"
 
+NO_SCALES: Mapping[str, int] = {}
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,8 @@ class Port(Protocol):
     """The partition, as far as disruption goes. Every method may raise ``StatusError``."""
 
     def changes(self) -> AbstractAsyncContextManager[Callable[[], Awaitable[Sequence[Change]]]]:
-        """A function that waits for changes: first every budget, and every pod of the namespaces that have one."""
+        """A function that waits for changes: first every budget, and every pod and workload of the namespaces that have
+        one."""
         ...
 
     async def write_status(self, key: str, budget: PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> None:
@@ -56,11 +59,21 @@ class Verdict:
     recheck_s: float | None
 
 
-def decide(budget: PodDisruptionBudget, pods: Iterable[PodState], now: float) -> Verdict:
-    """``pods``: all of the budget's namespace. ``now``: seconds since the epoch."""
+def decide(
+    budget: PodDisruptionBudget, pods: Iterable[PodState], now: float, scales: Mapping[str, int] = NO_SCALES
+) -> Verdict:
+    """``pods``: all of the budget's namespace. ``now``: seconds since the epoch. ``scales``: how many pods each
+    workload of the namespace wants, by UID."""
     mine = [pod for pod in pods if not pod.finished and selects(budget, pod)]
     granted = _granted(budget, mine, now)
-    expected, desired = scale(budget, len(mine))
+    wanted = len(mine)
+    if _is_relative(budget):
+        workloads = {pod.workload for pod in mine if pod.workload}
+        missing = sorted(workloads - scales.keys())
+        if missing:
+            return _failed_safe(budget, f"found no controller with UID {missing[0]} for its pods", now)
+        wanted = sum(scales[uid] for uid in workloads) + sum(not pod.workload for pod in mine)
+    expected, desired = scale(budget, wanted)
     healthy = sum(pod.ready and not pod.ending and pod.name not in granted for pod in mine)
     status = PodDisruptionBudgetStatus(
         observed_generation=budget.metadata.generation,
@@ -74,6 +87,22 @@ def decide(budget: PodDisruptionBudget, pods: Iterable[PodState], now: float) ->
         status.disrupted_pods[name].CopyFrom(budget.status.disrupted_pods[name])
     _set_condition(status, now)
     return Verdict(status, min((ends_at - now for ends_at in granted.values()), default=None))
+
+
+def _is_relative(budget: PodDisruptionBudget) -> bool:
+    """It says how many may be missing, or a percentage: of as many as there should be."""
+    spec = budget.spec
+    return spec.HasField("max_unavailable") or spec.min_available.WhichOneof("kind") == "string_value"
+
+
+def _failed_safe(budget: PodDisruptionBudget, why: str, now: float) -> Verdict:
+    """Nobody can say how many pods there should be: nothing may be disrupted (upstream ``failSafe``)."""
+    status = PodDisruptionBudgetStatus()
+    status.CopyFrom(budget.status)
+    status.disruptions_allowed = 0
+    status.observed_generation = budget.metadata.generation
+    _condition(status, "False", "SyncFailed", why, now)
+    return Verdict(status, None)
 
 
 def selects(budget: PodDisruptionBudget, pod: PodState) -> bool:
@@ -113,10 +142,15 @@ def _granted(budget: PodDisruptionBudget, pods: Iterable[PodState], now: float) 
 def _set_condition(status: PodDisruptionBudgetStatus, now: float) -> None:
     allowed = status.disruptions_allowed > 0
     wanted = ("True", "SufficientPods") if allowed else ("False", "InsufficientPods")
+    _condition(status, *wanted, "", now)
+
+
+def _condition(status: PodDisruptionBudgetStatus, value: str, reason: str, message: str, now: float) -> None:
     condition = next((known for known in status.conditions if known.type == DISRUPTION_ALLOWED), None)
     if condition is None:
         condition = status.conditions.add(type=DISRUPTION_ALLOWED)
-    _update(condition, wanted[0], wanted[1], now)
+    _update(condition, value, reason, now)
+    condition.message = message
     condition.observed_generation = status.observed_generation
 
 
@@ -128,11 +162,13 @@ def _update(condition: Condition, value: str, reason: str, now: float) -> None:
 
 
 class Budgets:
-    """Budgets and the pods of their namespaces, as the port has shown them; tells which statuses to work out."""
+    """Budgets, and the pods and workloads of their namespaces, as the port has shown them; tells which statuses to work
+    out."""
 
     def __init__(self) -> None:
         self._budgets: dict[Place, dict[str, PodDisruptionBudget]] = {}
         self._pods: dict[Place, dict[str, PodState]] = {}
+        self._scales: dict[Place, dict[str, int]] = {}
         self._changed: dict[Place, None] = {}
         self._recheck_at: dict[Place, float] = {}
 
@@ -143,8 +179,11 @@ class Budgets:
                     _put(self._budgets, change.place, change.key, change.budget)
                 case PodChange():
                     _put(self._pods, change.place, change.key, change.pod)
+                case ScaleChange():
+                    _put(self._scales, change.place, change.uid, change.replicas)
                 case PlaceLeft():
                     self._pods.pop(change.place, None)
+                    self._scales.pop(change.place, None)
                     self._recheck_at.pop(change.place, None)
             self._changed[change.place] = None
 
@@ -154,9 +193,9 @@ class Budgets:
         places, self._changed = [*self._changed, *late], {}
         found = []
         for place in dict.fromkeys(places):
-            pods = self._pods.get(place, {}).values()
+            pods, scales = self._pods.get(place, {}).values(), self._scales.get(place, {})
             verdicts = [
-                (key, budget, decide(budget, pods, now)) for key, budget in self._budgets.get(place, {}).items()
+                (key, budget, decide(budget, pods, now, scales)) for key, budget in self._budgets.get(place, {}).items()
             ]
             self._recheck_at.pop(place, None)
             rechecks = [verdict.recheck_s for _, _, verdict in verdicts if verdict.recheck_s is not None]

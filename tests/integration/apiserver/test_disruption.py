@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.api import kinds
+from services.api import kinds, manifests
 from services.api.kinds import POD_DISRUPTION_BUDGETS
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget
 from tests.integration.apiserver.world import World, eventually, named, pod
@@ -50,3 +50,45 @@ async def test_the_status_follows_the_pods_of_the_budgets_namespace(world: World
     await clients.resource(kinds.POD_DISRUPTION_BUDGETS).delete("web", tenant=acme, namespace="default")
     await clients.resource(kinds.POD_DISRUPTION_BUDGETS).create(budget(acme))
     await becomes((1, 1, 0))
+
+
+async def test_what_may_be_missing_is_counted_from_what_the_replica_set_wants(world: World, acme: str) -> None:
+    clients = world.tp.clients
+    sets = clients.resource(kinds.REPLICA_SETS)
+    wanted = manifests.parse_json(
+        kinds.REPLICA_SETS,
+        {
+            "metadata": {"name": "web", "tenant": acme, "namespace": "default"},
+            "spec": {
+                "replicas": 4,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "c", "image": "busybox:1"}]},
+                },
+            },
+        },
+    )
+    owner = await sets.create(wanted)
+    for name in ("a", "b"):
+        made = pod(acme, name, labels={"app": "web"})
+        made.metadata.owner_references.add(
+            api_version="apps/v1", kind="ReplicaSet", name="web", uid=owner.metadata.uid, controller=True
+        )
+        made = await clients.pods.create(made)
+        made.status.conditions.add(type="Ready", status="True")
+        await clients.pods.update_status(made)
+    relative = budget(acme)
+    relative.spec.ClearField("min_available")
+    relative.spec.max_unavailable.string_value = "50%"
+    await clients.resource(POD_DISRUPTION_BUDGETS).create(relative)
+
+    async def becomes(expected: tuple[int, int, int]) -> None:
+        async def check() -> bool:
+            return await numbers(world, acme) == expected
+
+        await eventually(check)
+
+    await becomes((4, 2, 0))  # of 4 pods 2 may be missing, and are
+    await sets.patch("web", '{"spec": {"replicas": 2}}', tenant=acme, namespace="default")
+    await becomes((2, 2, 1))

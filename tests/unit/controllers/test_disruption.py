@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from services.api import manifests
-from services.api.disruption import BudgetChange, Change, PlaceLeft, PodChange, PodState
+from services.api.disruption import BudgetChange, Change, PlaceLeft, PodChange, PodState, ScaleChange
 from services.api.kinds import POD_DISRUPTION_BUDGETS
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget, PodDisruptionBudgetStatus
 from services.base.clock import FakeClock
@@ -168,3 +169,53 @@ async def test_after_a_failure_everything_is_looked_at_anew() -> None:
         await until(clock, lambda: port.opened == 2)
         port.shown.put_nowait([BudgetChange(KEY, PLACE, budget(minAvailable=1))])
         await until(clock, lambda: bool(port.written))
+
+
+def owned(name: str, workload: str = "rs-1") -> PodState:
+    return replace(pod(name), workload=workload)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"maxUnavailable": 1}, (10, 9, 4, 0)),
+        ({"maxUnavailable": "70%"}, (10, 3, 4, 1)),
+        ({"minAvailable": "20%"}, (10, 2, 4, 2)),
+        ({"minAvailable": 3}, (4, 3, 4, 1)),
+    ],
+    ids=["maxUnavailable", "maxUnavailable %", "minAvailable %", "minAvailable counts what there is"],
+)
+def test_what_is_expected_is_what_the_workloads_want(spec: dict[str, Any], expected: tuple[int, ...]) -> None:
+    pods = [owned(f"p{number}") for number in range(4)]
+    assert numbers(decide(budget(**spec), pods, NOW, {"rs-1": 10, "other": 99}).status) == expected
+
+
+def test_several_workloads_and_pods_of_nobody_are_expected_together() -> None:
+    pods = [owned("a"), owned("b", "rs-2"), pod("c")]
+    found = decide(budget(maxUnavailable=2), pods, NOW, {"rs-1": 3, "rs-2": 2})
+    assert numbers(found.status) == (6, 4, 3, 0)
+
+
+def test_while_nobody_knows_what_a_workload_wants_nothing_may_be_disrupted() -> None:
+    before = decide(budget(maxUnavailable=1), FOUR, NOW).status
+    assert before.disruptions_allowed == 1
+    known = budget(maxUnavailable=1)
+    known.status.CopyFrom(before)
+    found = decide(known, [owned("a")], NOW + 5, {}).status
+    [condition] = found.conditions
+    assert found.disruptions_allowed == 0 and found.expected_pods == before.expected_pods
+    assert (condition.status, condition.reason) == ("False", "SyncFailed") and "rs-1" in condition.message
+    again = decide(known, [owned("a")], NOW + 6, {"rs-1": 1}).status
+    assert again.conditions[0].reason == "SufficientPods" and again.conditions[0].message == ""
+
+
+def test_a_budget_is_worked_out_again_when_a_workload_is_scaled() -> None:
+    budgets = Budgets()
+    budgets.see([BudgetChange(KEY, PLACE, budget(maxUnavailable=1)), ScaleChange("rs-1", PLACE, 1)])
+    budgets.see([PodChange("/a", PLACE, owned("a"))])
+    assert [numbers(verdict.status) for _, _, verdict in budgets.due(NOW)] == [(1, 0, 1, 1)]
+    budgets.see([ScaleChange("rs-1", PLACE, 5)])
+    assert [numbers(verdict.status) for _, _, verdict in budgets.due(NOW)] == [(5, 4, 1, 0)]
+    budgets.see([ScaleChange("rs-1", PLACE, None)])
+    [(_, _, verdict)] = budgets.due(NOW)
+    assert verdict.status.conditions[0].reason == "SyncFailed"
