@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 import typer
 
 from services.bench.chaos import command as chaos
+from services.bench.heartbeat import commands as heartbeat
 from services.bench.output import Output, OutputOption, print_table
 from services.bench.player import commands as player
 from services.bench.report import Report
@@ -41,6 +42,7 @@ def bench() -> None:
 
 
 player.register(app)
+heartbeat.register(app)
 chaos.register(app)
 
 

@@ -3,8 +3,3 @@
 A run counts only if no node was ever seen otherwise, and every lease was renewed, by etcd's own count, often enough.
 Renewals are counted on three sides: what kubelets were told is stored, what servers say they took, what etcd has.
 """
-
-from services.bench.heartbeat.parameters import HeartbeatParameters
-from services.bench.heartbeat.run import Results, run
-
-__all__ = ["HeartbeatParameters", "Results", "run"]
