@@ -28,6 +28,7 @@ from services.base.clock import SystemClock
 from services.base.rand import Rand
 from services.base.tasks import stop_task
 from services.client.renewals import LeaseRenewals
+from services.kubelet import nodelease
 from services.rpc import methods
 from services.rpc.channel import make_channel
 from services.rpc.status import StatusError, from_rpc_error, from_status
@@ -394,3 +395,57 @@ async def test_a_lease_that_is_renewed_is_collected_with_its_owner_all_the_same(
 
     await eventually(gone, within_s=20)
     assert (await refused(lease_of(world.rp, name))).reason == "NotFound"
+
+
+async def test_a_heartbeat_takes_less_than_400_bytes_of_etcds_log() -> None:
+    etcd = EtcdProcess(port(), port())
+    try:
+        config = resource_partition_config(etcd.start().endpoint, port())
+        async with running(config) as partition:
+            names = [f"hollow-rp-1-{number:05d}" for number in range(500)]
+            leases = [nodelease.lease(name, UID, now_s=1_800_000_000.123456, duration_s=40) for name in names]
+            for lease in leases:
+                lease.metadata.owner_references[0].kind = "None"  # As long; nodes that are not there are looked for.
+            await partition.clients.leases.batch_create(leases)
+            stream = Stream(partition.channel)
+            before = log_bytes(etcd)
+            for turn in range(4):
+                assert reasons(await stream.renew(turn, *map(renewal, names), seconds=1_800_000_010 + turn)) == {}
+            assert 250 < (log_bytes(etcd) - before) / (4 * len(names)) < 400
+    finally:
+        etcd.remove()
+
+
+UID = "00000000-0000-4000-8000-000000000000"
+
+
+def log_bytes(etcd: EtcdProcess) -> int:
+    """Of the write-ahead log, without the zeros that its files are made with."""
+    return sum(len(file.read_bytes().rstrip(b"\0")) for file in etcd.directory.glob("data/member/wal/*.wal"))
+
+
+async def test_renewals_are_stored_after_etcd_was_away() -> None:
+    etcd = EtcdProcess(port(), port())
+    try:
+        config = resource_partition_config(etcd.start().endpoint, port())
+        async with running(config) as partition, renewing(partition.channel) as renewals:
+            names = await make_leases(partition, 20)
+            wanted = list(map(renewal, names))
+            etcd.kill()
+            answers = asyncio.ensure_future(_until_stored(renewals, wanted))
+            with pytest.raises(StatusError):
+                await renewals.renew(wanted, **PLACE, now_s=1_800_000_001, timeout_s=1.0)
+            etcd.start()
+            assert await asyncio.wait_for(answers, 30) == {}
+            for name in names:
+                assert (await lease_of(partition, name)).spec.renew_time.seconds == 1_800_000_002
+    finally:
+        etcd.remove()
+
+
+async def _until_stored(renewals: LeaseRenewals, wanted: list[LeaseRenewal]) -> dict[int, StatusError]:
+    while True:
+        with contextlib.suppress(StatusError):
+            refusals = await renewals.renew(wanted, **PLACE, now_s=1_800_000_002, timeout_s=7)
+            if not refusals:
+                return refusals

@@ -18,7 +18,7 @@ from services.storage.errors import (
     Unavailable,
 )
 from services.storage.etcd.store import EtcdStore
-from services.storage.interface import ListQuery, Record, WatchQuery, Write
+from services.storage.interface import Lane, ListQuery, Record, WatchQuery, Write
 from services.storage.testing.world import next_events, pod
 from services.storage.watchcache.sharing import NextCall
 from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, key, store_of
@@ -272,3 +272,28 @@ async def _until_first_failure(store: EtcdStore) -> None:
 
 def _watch_from(revision: int) -> WatchQuery:
     return WatchQuery(PREFIX, EVERYTHING, revision)
+
+
+async def test_heartbeats_conflict_with_what_the_keys_hold(etcd: EtcdProcess) -> None:
+    """They do not ask etcd for it beforehand; it is read after a refusal."""
+    async with store_of(etcd.endpoint, lease_gather_s=0.01) as store:
+        held = await store.write(Write(key("held"), pod("held"), 0))
+        assert held is not None
+        changed = await store.write(Write(key("held"), pod("held", note="changed"), held.revision))
+        writes = [
+            Write(key("new"), pod("new"), 0, Lane.HEARTBEAT),
+            Write(key("held"), pod("held", note="late"), held.revision, Lane.HEARTBEAT),
+            Write(key("gone"), pod("gone"), 77, Lane.HEARTBEAT),
+        ]
+        new, late, gone = await store.write_batch(writes)
+        assert isinstance(new, Record) and new.value == pod("new")
+        assert isinstance(late, PreconditionFailed) and late.record == changed
+        assert isinstance(gone, PreconditionFailed) and gone.record is None
+        again = await store.write_batch(
+            [
+                Write(key("new"), pod("new", note="other"), 0, Lane.HEARTBEAT),
+                Write(key("held"), pod("held", note="whatever"), None, Lane.HEARTBEAT),
+            ]
+        )
+        assert isinstance(again[0], KeyExists) and again[0].record == new
+        assert isinstance(again[1], Record) and (await store.get(key("held"))).value == pod("held", note="whatever")
