@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from services.api.kinds import NODES
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -24,6 +23,7 @@ from services.client.informer import Change, Informer
 from services.client.partitions import Connection
 from services.kubelet import metrics, nodestatus
 from services.kubelet.config import TimingConfig
+from services.kubelet.kept import ACCESSORS, Kept, keeping
 from services.kubelet.leasekeeper import LeaseKeeper
 from services.kubelet.nodestatus import NodeAction, NodeTemplate
 from services.rpc.status import StatusError
@@ -42,6 +42,8 @@ NODES_PER_TURN = 100
 NODES_PER_ROUND = 5_000
 # The nodes whose turn it is to have their status computed are looked at in so many parts, spread over the period.
 PARTS = 20
+
+_KEEP_NODE = keeping(NODES)
 
 
 class NodeEntry:
@@ -81,9 +83,11 @@ class NodeKeeper:
         self._timing = timing
         self._clock = clock
         self._rand = rand
-        self._informer: Informer[Node] = Informer(
+        self._informer: Informer[Kept] = Informer(
             connection.mux,
             NODES,
+            decode=_KEEP_NODE,
+            accessors=ACCESSORS,
             label_selector=f"{nodestatus.HOST_LABEL}={host}",
             on_batch=self._changed,
         )
@@ -124,7 +128,8 @@ class NodeKeeper:
 
     def node(self, name: str) -> Node | None:
         """The node as last seen."""
-        return self._informer.store.get(f"/ursa/nodes/{name}")
+        kept = self._informer.store.get(f"/ursa/nodes/{name}")
+        return None if kept is None else Node.FromString(kept.data)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -137,16 +142,16 @@ class NodeKeeper:
         finally:
             self._informer.close()
 
-    def _changed(self, changes: Sequence[Change[Any]]) -> None:
+    def _changed(self, changes: Sequence[Change[Kept]]) -> None:
         leaseless: list[str] = []
         for change in changes:
-            node = change.new if change.new is not None else change.old
-            entry = self._entries.get(node.metadata.name) if node is not None else None
+            node = None if change.new is None else Node.FromString(change.new.data)
+            entry = self._entries.get(change.key.rpartition("/")[2])
             if entry is None:
                 continue  # Of an earlier configuration of this host: left alone.
             entry.settling_until = 0.0
             self._dirty.add(entry.name)
-            self._note_ready(entry.name, change.new)
+            self._note_ready(entry.name, node)
             if change.new is None:
                 self._registered.discard(entry.name)
                 entry.has_lease = False
