@@ -86,8 +86,9 @@ def load(path: str, overrides: tuple[str, ...] = ()) -> ControllersConfig | Tena
     sections = _sections(path) | {override.partition("=")[0].partition(".")[0] for override in overrides}
     found = [name for name in (RESOURCE, TENANT) if name in sections]
     if len(found) != 1:
-        said = f"both [{RESOURCE}] and [{TENANT}]" if found else f"neither [{RESOURCE}] nor [{TENANT}]"
-        raise ConfigError(f"{path}: {said} is set; a controller manager works for exactly one partition")
+        both = f"both [{RESOURCE}] and [{TENANT}] are set"
+        neither = f"neither [{RESOURCE}] nor [{TENANT}] is set"
+        raise ConfigError(f"{path}: {both if found else neither}; a controller manager works for exactly one partition")
     if found == [RESOURCE]:
         return files.load(path, ControllersConfig, overrides)
     return files.load(path, TenantControllersConfig, overrides)
