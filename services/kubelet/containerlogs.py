@@ -71,7 +71,7 @@ class _Shown:
         return text
 
     def _entries(self, entries: bytes) -> Iterator[bytes]:
-        for entry in entries.splitlines():
+        for entry in entries.split(b"\n"):
             fields = entry.split(b" ", 3)
             if len(fields) < 4:
                 continue  # Cut short by a full disk.

@@ -38,6 +38,8 @@ def _set_state(status: ContainerStatus, worker: ContainerPod, run: ContainerRun,
         pause_s = max(0.0, run.due_s - run.ended.finished_s)
         where = f"{worker.pod.metadata.name}_{worker.pod.metadata.namespace}({worker.uid})"
         state.waiting.message = f"back-off {pause_s:.0f}s restarting failed container={run.name} pod={where}"
+    elif run.step is Step.STARTING and run.last is not None:
+        state.waiting.reason = "CrashLoopBackOff"
     elif run.ended is not None:
         _tell(state.terminated, run.ended, _id(worker, run, runtime, run.ended.restart))
     elif worker.initialized or run.init:

@@ -49,6 +49,7 @@ from services.kubelet.instructions import (
 )
 from services.kubelet.kept import Kept
 from services.kubelet.kubelet import DEFAULT_GRACE_S, Kubelet
+from services.kubelet.leftovers import Leftovers
 from services.kubelet.logservice import Placed
 from services.kubelet.machine import Disturbance, Machine, Trouble
 from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
@@ -92,6 +93,7 @@ class Host:
         self.nodes: list[Machine] = []
         self._of_kubelet: dict[int, Machine] = {}
         self._orphans = Orphans()
+        self._leftovers = Leftovers(clock, rand)
         self._tenancies: dict[str, Tenancy] = {}
         self._keepers: dict[str, NodeKeeper] = {}
         self._claims: dict[str, ClaimLink] = {}
@@ -230,6 +232,11 @@ class Host:
     def _pods_listed(self, machine: Machine, partition: str) -> None:
         for uid in self._orphans.unwanted(machine, partition):
             machine.runtime.stop(uid, DEFAULT_GRACE_S)
+        suspects = self._leftovers.suspects(machine, partition)
+        tenancy = self._tenancies.get(partition)
+        if suspects and tenancy is not None and self._tasks is not None:
+            settling = self._leftovers.settle(machine, suspects, tenancy.connection.clientset)
+            tenancy.tasks.append(self._tasks.start(settling, name=f"leftovers-{machine.name}"))
 
     def placed(self, tenant: str, namespace: str, name: str) -> Placed | None:
         """For the log service: the pod and where it is."""
@@ -268,7 +275,7 @@ class Host:
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
         self._mark_runtime(event)
-        if self.provenance.peek(event.uid) is None and self._orphans.hear(event):
+        if self.provenance.peek(event.uid) is None and (self._orphans.hear(event) or self._leftovers.hear(event)):
             return
         self._with_origin(event.uid, lambda kubelet: kubelet.runtime_event(event))
 

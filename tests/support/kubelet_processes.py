@@ -63,6 +63,8 @@ class Cluster:
     directory: pathlib.Path
     base_port: int
     nodes: int
+    more: str = ""
+    more_of_pool: str = ""
     processes: dict[str, Process] = field(default_factory=dict)
 
     def endpoint(self, name: str) -> str:
@@ -73,6 +75,7 @@ class Cluster:
             self._add_etcd(name)
             self._add_server(name)
         config = f'''name = "hollow-1"
+{self.more}
 [telemetry]
 metrics_listen = "{HOST}:{self.base_port + 20}"
 [[pools]]
@@ -80,6 +83,7 @@ resource_partition = "rp-1"
 endpoints = ["{self.endpoint("rp-1")}"]
 nodes = {self.nodes}
 name_prefix = "hollow-rp-1-"
+{self.more_of_pool}
 '''
         self._add_python("hollow", "kubelet", config)
 
@@ -121,9 +125,11 @@ endpoints = ["{self.endpoint(other)}"]
 
 
 @contextlib.asynccontextmanager
-async def cluster(directory: pathlib.Path, base_port: int, *, nodes: int) -> AsyncIterator[Cluster]:
-    """Everything started; all ended on leaving."""
-    made = Cluster(directory, base_port, nodes)
+async def cluster(
+    directory: pathlib.Path, base_port: int, *, nodes: int, more: str = "", more_of_pool: str = ""
+) -> AsyncIterator[Cluster]:
+    """Everything started; all ended on leaving. ``more`` and ``more_of_pool``: lines of the host's configuration."""
+    made = Cluster(directory, base_port, nodes, more, more_of_pool)
     made.plan()
     try:
         for process in made.processes.values():

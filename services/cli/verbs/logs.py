@@ -181,9 +181,8 @@ async def _show(source: Source, request: Request, printer: _Printer, *, many: bo
 
 
 def _prefixed(data: bytes, prefix: bytes, line_begins: bool) -> bytes:
-    lines = data.splitlines(keepends=True)
-    first = (prefix if line_begins else b"") + lines[0]
-    return first + b"".join(prefix + line for line in lines[1:])
+    body, end = (data[:-1], b"\n") if data.endswith(b"\n") else (data, b"")
+    return (prefix if line_begins else b"") + body.replace(b"\n", b"\n" + prefix) + end
 
 
 async def _parts(source: Source, request: Request) -> Any:
