@@ -257,11 +257,15 @@ class _Run:
         """What a consistent list of every partition says, held against the watch, which may be a moment late."""
         for _ in range(AUDITS):
             found = await worker.ask(do="audit")
-            if not found["missing"] and not found["unseen"]:
+            if not any(found.values()):
                 return []
             await self._clock.sleep(POLL_S)
         return [
             f"{what} {', '.join(found[key])}"
-            for key, what in (("missing", "pods that no list has:"), ("unseen", "pods that no watch showed:"))
+            for key, what in (
+                ("failed", "pods could not be listed in the end:"),
+                ("missing", "pods that no list has:"),
+                ("unseen", "pods that no watch showed:"),
+            )
             if found[key]
         ]

@@ -55,8 +55,11 @@ class Witness:
         self.sightings = Sightings()
 
     async def open(self) -> None:
-        """Open a watch of each partition and return when all stand. Raises ``TimeoutError``."""
-        streams = [_PodStream(self.sightings, self._clock) for _ in self._endpoints]
+        """Open a watch of each partition and return when all stand. Raises ``TimeoutError``, ``OSError``,
+        ``http2.CallFailed``."""
+        # From a known place on, so that a watch that breaks before its first event loses none either.
+        begins = [await _revision(endpoint) for endpoint in self._endpoints.values()]
+        streams = [_PodStream(self.sightings, self._clock, begin) for begin in begins]
         for stream, (name, endpoint) in zip(streams, self._endpoints.items(), strict=True):
             self._tasks.start(self._follow(name, endpoint, stream), name=f"watch-{name}")
         async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -71,12 +74,14 @@ class Witness:
                 await self._clock.sleep(_AGAIN_S)
                 continue
             stream.over.clear()
-            request = WatchRequest(tenant="*", allow_watch_bookmarks=True)
-            if stream.revision:
-                request.resource_version = stream.revision
-            connection.start(methods.path(PODS, "Watch"), stream, request.SerializeToString())
-            await stream.over.wait()
-            connection.close()
+            request = WatchRequest(tenant="*", resource_version=stream.revision, allow_watch_bookmarks=True)
+            try:
+                connection.start(methods.path(PODS, "Watch"), stream, request.SerializeToString())
+                await stream.over.wait()
+            except http2.CallFailed as failure:
+                stream.ended(str(failure))
+            finally:
+                connection.close()
             refused = refusal(stream.end_reason)
             if refused.code == _EXPIRED:
                 self.sightings.complain(f"the watch of {name} lost its place: {refused}")
@@ -97,10 +102,13 @@ class Witness:
 
     async def _audit(self) -> dict[str, Any]:
         listed: set[str] = set()
-        for endpoint in self._endpoints.values():
-            listed |= await self._listed(endpoint)
+        try:
+            for endpoint in self._endpoints.values():
+                listed |= await self._listed(endpoint)
+        except (OSError, http2.CallFailed) as failure:
+            return {"failed": [str(failure)], "missing": [], "unseen": []}
         there = self.sightings.there()
-        return {"listed": len(listed), "missing": sorted(there - listed)[:5], "unseen": sorted(listed - there)[:5]}
+        return {"failed": [], "missing": sorted(there - listed)[:5], "unseen": sorted(listed - there)[:5]}
 
     async def _listed(self, endpoint: str) -> set[str]:
         found: set[str] = set()
@@ -114,17 +122,19 @@ class Witness:
         connection.start(methods.path(PODS, "List"), stream, ListRequest(tenant="*").SerializeToString())
         await stream.over.wait()
         connection.close()
+        if refusal(stream.end_reason).code:
+            raise http2.CallFailed(stream.end_reason)
         return found
 
 
 class _PodStream(http2.Messages):
     """A ``Receiver`` of a typed watch."""
 
-    def __init__(self, sightings: Sightings, clock: Clock) -> None:
+    def __init__(self, sightings: Sightings, clock: Clock, revision: int) -> None:
         super().__init__(self._message)
         self._sightings = sightings
         self._clock = clock
-        self.revision = 0
+        self.revision = revision
         self.is_open = asyncio.Event()
         self.over = asyncio.Event()
 
@@ -141,6 +151,16 @@ class _PodStream(http2.Messages):
     def ended(self, reason: str) -> None:
         super().ended(reason)
         self.over.set()
+
+
+async def _revision(endpoint: str) -> int:
+    """The partition's resource version now."""
+    connection = await http2.connect(endpoint)
+    try:
+        answer = await connection.call(methods.path(PODS, "List"), ListRequest(tenant="*", limit=1).SerializeToString())
+        return int(PodList.FromString(answer).metadata.resource_version)
+    finally:
+        connection.close()
 
 
 class _Listing(http2.Messages):
