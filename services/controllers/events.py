@@ -48,6 +48,7 @@ class About(NamedTuple):
     namespace: str
     name: str
     uid: str
+    api_version: str = "v1"
 
 
 class _Key(NamedTuple):
@@ -135,7 +136,7 @@ class EventRecorder:
             ),
             involved_object=ObjectReference(
                 kind=about.kind,
-                api_version="v1",
+                api_version=about.api_version,
                 # A node is of no tenant; its events are kept with the system's.
                 tenant="" if about.kind == "Node" else about.tenant,
                 namespace="" if about.kind == "Node" else about.namespace,

@@ -55,6 +55,7 @@ def test_an_unmodified_manifest_becomes_running_pods_on_both_resource_partitions
     assert row.split()[:4] == ["frontend", "10", "10", "10"]
     described = box.ursa("describe", "rs", "frontend", *AT)
     assert "10 current / 10 desired" in described and "tier=frontend" in described
+    eventually(lambda: "SuccessfulCreate" in box.ursa("describe", "rs", "frontend", *AT), within_s=10, what="an event")
 
 
 def test_deleted_and_failed_pods_come_back(box: OneBox) -> None:

@@ -16,10 +16,12 @@ from services.base.tasks import Supervisor
 from services.client.informer import Change, Informer
 from services.client.partitions import Connection
 from services.client.workqueue import WorkQueue
-from services.controllers.replicasets import decide, metrics
+from services.controllers.events import EventRecorder
+from services.controllers.replicasets import decide, metrics, telling
 from services.controllers.replicasets.facts import ACCESSORS, Belongings, Wanted, read_replica_set
 from services.controllers.replicasets.ownership import Ownership
 from services.controllers.replicasets.pending import EXPIRES_S, Pending
+from services.controllers.replicasets.telling import COMPONENT, EVENTS_PER_S, FAILED_CREATE, FAILED_DELETE
 from services.controllers.replicasets.writing import PodWriter, Written
 from services.controllers.tenant_config import ReplicaSetsConfig
 from services.controllers.tenantpods import TenantPod
@@ -30,7 +32,7 @@ _log = logging.getLogger(__name__)
 # How often writes that the watch has passed without news are looked for.
 TICK_S = 0.25
 # Failures that a replica set's condition tells of.
-TOLD = (FAILED_CREATE, FAILED_DELETE) = ("FailedCreate", "FailedDelete")
+TOLD = (FAILED_CREATE, FAILED_DELETE)
 
 
 class ReplicaSetController:
@@ -49,6 +51,9 @@ class ReplicaSetController:
         self._config = config
         self._clock = clock
         self._writer = PodWriter(tenant.clientset, config, clock, rand)
+        self._events = EventRecorder(
+            tenant.clientset.events, component=COMPONENT, per_second=EVENTS_PER_S, clock=clock, rand=rand
+        )
         self._ownership = Ownership(tenant.clientset)
         self._belongings = Belongings()
         self._pending = Pending()
@@ -72,6 +77,7 @@ class ReplicaSetController:
             _log.info("replica sets are followed", extra={"replica_sets": len(self.sets.store)})
             async with Supervisor() as tasks:
                 tasks.start(self._writer.run(), name="pod-writer")
+                tasks.start(self._events.run(), name="replica-set-events")
                 for number in range(self._config.workers):
                     tasks.start(self._work(), name=f"replica-sets-{number}")
                 while True:
@@ -134,9 +140,13 @@ class ReplicaSetController:
         plan = decide.decide(wanted, active, self._clock.time(), self._config.burst_replicas)
         if settled and failure is None:
             if plan.create:
-                failure = self._note(wanted, FAILED_CREATE, await self._writer.create(wanted, plan.create))
+                made = await self._writer.create(wanted, plan.create)
+                telling.written(self._events, wanted, "Create", made.names)
+                failure = self._note(wanted, FAILED_CREATE, made)
             elif plan.delete:
-                failure = self._note(wanted, FAILED_DELETE, await self._writer.delete(plan.delete))
+                gone = await self._writer.delete(plan.delete)
+                telling.written(self._events, wanted, "Delete", gone.names)
+                failure = self._note(wanted, FAILED_DELETE, gone)
         if plan.recheck_s is not None:
             self._queue.add_after(uid, plan.recheck_s + 0.01)
         status_failure = await self._write_status(wanted, failure)
@@ -176,6 +186,7 @@ class ReplicaSetController:
             self._pending.removed(wanted.uid, written.removed, now)
         if written.failure is None:
             return None
+        telling.failed(self._events, wanted, reason, written.failure)
         _log.warning(
             "a replica set's pods could not be written",
             extra={

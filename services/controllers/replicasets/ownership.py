@@ -52,7 +52,7 @@ class Ownership:
             return True
 
         written = await self._change(pods, take, "adopt")
-        metrics.ADOPTED.inc(written.count)
+        metrics.ADOPTED.inc(len(written.names))
         return written
 
     async def release(self, wanted: Wanted, pods: Sequence[TenantPod]) -> Written:
@@ -65,7 +65,7 @@ class Ownership:
             return True
 
         written = await self._change(pods, let_go, "release")
-        metrics.RELEASED.inc(written.count)
+        metrics.RELEASED.inc(len(written.names))
         return written
 
     async def _change(self, pods: Sequence[TenantPod], change: Change, verb: str) -> Written:
@@ -94,7 +94,7 @@ class Ownership:
             return Written(failure=failure)
         for outcome in outcomes:
             if outcome.status is None:
-                written.count += 1
+                written.names.append(outcome.name)
                 written.version = max(written.version, outcome.resource_version)
             elif outcome.status.code is not grpc.StatusCode.NOT_FOUND:
                 written.failure = outcome.status

@@ -34,11 +34,11 @@ NAMESPACE_TERMINATING = "NamespaceTerminating"
 
 @dataclass
 class Written:
-    """``version``: of the last write, 0: none. ``removed``: UIDs of pods that are gone, nobody says since when.
-    ``failure``: the first one."""
+    """``names``: of the pods that were written. ``version``: of the last write, 0: none. ``removed``: UIDs of pods that
+    are gone, nobody says since when. ``failure``: the first one."""
 
     version: int = 0
-    count: int = 0
+    names: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failure: StatusError | None = None
 
@@ -78,12 +78,12 @@ class PodWriter:
         maker = PodMaker(wanted, self._rand)
         written = Written()
         size = 1
-        while written.count < count and written.failure is None:
-            pods = [maker.make() for _ in range(min(size, count - written.count))]
+        while len(written.names) < count and written.failure is None:
+            pods = [maker.make() for _ in range(min(size, count - len(written.names)))]
             if not await self._create(maker, wanted, pods, written):
                 break
             size *= 2
-        metrics.CREATED.inc(written.count)
+        metrics.CREATED.inc(len(written.names))
         return written
 
     async def _create(self, maker: PodMaker, wanted: Wanted, pods: list[Pod], written: Written) -> bool:
@@ -102,7 +102,7 @@ class PodWriter:
                     outcome = await self._whose(pods[number], wanted)
                 failure = outcome.status
                 if failure is None:
-                    written.count += 1
+                    written.names.append(pods[number].metadata.name)
                     written.version = max(written.version, outcome.resource_version)
                 elif _taken(failure) and names_left[number] and not last:
                     names_left[number] -= 1
@@ -149,7 +149,7 @@ class PodWriter:
             for request, outcome in zip(left, await self._deletes.submit(left), strict=True):
                 failure = outcome.status
                 if failure is None:
-                    written.count += 1
+                    written.names.append(request.name)
                 if failure is None and outcome.resource_version:
                     written.version = max(written.version, outcome.resource_version)
                 elif failure is None or failure.code is grpc.StatusCode.NOT_FOUND:
@@ -164,7 +164,7 @@ class PodWriter:
             if not left:
                 break
             await self._clock.sleep(backoff.next())
-        metrics.DELETED.inc(written.count)
+        metrics.DELETED.inc(len(written.names))
         return written
 
     async def write_status(self, status: ReplicaSet) -> StatusError | None:

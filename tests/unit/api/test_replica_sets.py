@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables: one case, one line)
 """ReplicaSets: what is filled in, and what is refused with the path of its field."""
 
 from __future__ import annotations
