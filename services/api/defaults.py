@@ -15,6 +15,7 @@ from services.api.pb.ursa.core.v1.namespace_pb2 import Namespace
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.core.v1.service_pb2 import Service, ServicePort
+from services.api.pb.ursa.discovery.v1.endpoint_slice_pb2 import EndpointSlice
 from services.api.pb.ursa.scheduling.v1.priority_class_pb2 import PriorityClass
 from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import Tenant
 
@@ -99,6 +100,15 @@ def _replica_set(replica_set: ReplicaSet) -> None:
         pod_defaults.apply_template(spec.template.spec)
 
 
+def _endpoint_slice(endpoint_slice: EndpointSlice) -> None:
+    """``pkg/apis/discovery/v1/defaults.go``."""
+    for port in endpoint_slice.ports:
+        if not port.HasField("name"):
+            port.name = ""
+        if not port.HasField("protocol"):
+            port.protocol = "TCP"
+
+
 _ZERO, _EMPTY = Value(number_value=0), Value(string_value="")
 
 
@@ -110,4 +120,5 @@ _BY_KIND: dict[str, Callable[[Any], None]] = {
     "PriorityClass": _priority_class,
     "Service": _service,
     "ReplicaSet": _replica_set,
+    "EndpointSlice": _endpoint_slice,
 }

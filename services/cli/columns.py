@@ -158,6 +158,16 @@ def _containers(field: str) -> Read:
     return lambda obj, view, at: ",".join(getattr(one, field) for one in obj.spec.template.spec.containers) or NONE
 
 
+def _port_of(port: Any) -> str:
+    return str(port.port) if port.HasField("port") else port.name or "*"
+
+
+def _first_three(texts: Sequence[str]) -> str:
+    """As kubectl shortens the ports and addresses of an EndpointSlice."""
+    more = f" + {len(texts) - 3} more..." if len(texts) > 3 else ""
+    return ",".join(texts[:3]) + more or "<unset>"
+
+
 def int_or_percentage(spec: Any, field: str) -> str:
     """An IntOrString as kubectl prints it."""
     if not spec.HasField(field):
@@ -254,6 +264,14 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("MIN AVAILABLE", lambda one, view, at: int_or_percentage(one.spec, "min_available")),
         Column("MAX UNAVAILABLE", lambda one, view, at: int_or_percentage(one.spec, "max_unavailable")),
         Column("ALLOWED DISRUPTIONS", lambda one, view, at: str(one.status.disruptions_allowed)),
+        _AGE,
+        _WIDE_TP,
+    ),
+    "endpointslices": (
+        _NAME,
+        Column("ADDRESSTYPE", _field(lambda one: one.address_type)),
+        Column("PORTS", lambda one, view, at: _first_three([_port_of(port) for port in one.ports])),
+        Column("ENDPOINTS", lambda one, view, at: _first_three([a for e in one.endpoints for a in e.addresses])),
         _AGE,
         _WIDE_TP,
     ),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.api.kinds import Kind
-from services.api.validation import budgets, metadata, others, pods, replicasets, services
+from services.api.validation import budgets, endpointslices, metadata, others, pods, replicasets, services
 from services.api.validation.bindings import validate_binding
 from services.api.validation.metadata import metadata_faults
 from services.api.validation.violations import FieldViolation
@@ -40,6 +40,7 @@ _CREATE: dict[str, _Create] = {
     "Service": services.service,
     "PodDisruptionBudget": budgets.pod_disruption_budget,
     "ReplicaSet": replicasets.replica_set,
+    "EndpointSlice": endpointslices.endpoint_slice,
 }
 _UPDATE: dict[str, _Update] = {
     "Pod": pods.update_faults,
@@ -48,6 +49,7 @@ _UPDATE: dict[str, _Update] = {
     "TenantPlacement": others.tenant_placement_update,
     "Service": services.service_update,
     "ReplicaSet": replicasets.replica_set_update,
+    "EndpointSlice": endpointslices.endpoint_slice_update,
 }
 
 
