@@ -92,7 +92,7 @@ def figures(played: Played, stages: Stages, observations: Observations | None) -
         if len(seconds):
             made |= latency_figures(f"stage_{name}", seconds)
     if observations is not None:
-        made |= _observed(observations)
+        made |= _observed(observations) | _cost(observations, played.counts.ran)
     return made
 
 
@@ -202,6 +202,19 @@ def _observed(observations: Observations) -> dict[str, Figure]:
         if len(resident := quiet(component.resident_bytes)):
             made[f"memory_{_plain(name)}"] = Figure(float(resident.max()) / 1e6, "MB")
     return made
+
+
+def _cost(observations: Observations, pods: int) -> dict[str, Figure]:
+    """CPU for each pod that ran, by kind of component and in all: what a faster or quieter machine would not change."""
+    used: dict[str, float] = {}
+    for component in observations.components.values():
+        if len(component.cpu_s):
+            spent = float(component.cpu_s[-1] - component.cpu_s[0])
+            used[component.kind] = used.get(component.kind, 0.0) + spent
+    if not pods or not used:
+        return {}
+    made = {f"cpu_per_pod_{_plain(kind)}": Figure(spent * 1000.0 / pods, "ms") for kind, spent in sorted(used.items())}
+    return made | {"cpu_per_pod": Figure(sum(used.values()) * 1000.0 / pods, "ms")}
 
 
 def _plain(name: str) -> str:

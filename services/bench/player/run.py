@@ -104,6 +104,7 @@ async def _cluster(settings: Settings, display: Display) -> AsyncIterator[BenchC
     display.say(
         f"starting {settings.tenant_partitions} TP / {settings.resource_partitions} RP with {settings.nodes} nodes"
     )
+    display.step("starting the cluster", 1)
     async with cluster.running(
         options,
         pod_timeline=True,

@@ -9,6 +9,7 @@ import pytest
 
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodWatchBatch
 from services.base.timeline import Mark, Stage
+from services.bench.observe.observations import Component, Observations
 from services.bench.observe.stages import collect_stages
 from services.bench.player import accounts, results, sightings
 from services.bench.player.journal import Journal
@@ -197,6 +198,23 @@ def test_figures_of_a_run(world: World) -> None:
     assert values["pods_running_at_once"] == 3 and values["nodes_used"] == 1
     assert values["player_create_pods_p99"] == pytest.approx(100.0)
     assert found["pod_startup_p99"].reference == 5000.0
+
+
+def test_what_a_pod_costs(world: World) -> None:
+    world.create("a", "b")
+    world.runs("a", at=0.5)
+    world.runs("b", at=0.5)
+    account = world.settle()
+    played = Played(world.journal, world.table, account, world.seen.counts, (), 2, 0.0)
+    processes = {
+        name: Component(name, "etcd" if "etcd" in name else "server", *(np.array(row) for row in ([0.0, 10.0], used)))
+        for name, used in (("etcd-1", [0.0, 0.1]), ("etcd-2", [1.0, 1.3]), ("tp-1", [0.0, 0.6]))
+    }
+    observed = Observations(0.0, 0.0, 10.0, processes, {}, {}, (), {}, (), 0.0)
+    found = results.figures(played, collect_stages([], results.watched(played)), observed)
+    values = {name: figure.value for name, figure in found.items()}
+    assert values["cpu_per_pod_etcd"] == pytest.approx(200.0) and values["cpu_per_pod_server"] == pytest.approx(300.0)
+    assert values["cpu_per_pod"] == pytest.approx(500.0) and values["cpu_tp_1"] == pytest.approx(0.06)
 
 
 def test_a_replay_is_held_against_the_recorded_figures() -> None:
