@@ -178,7 +178,7 @@ async def test_containers_restart_each_by_itself(tmp_path: pathlib.Path) -> None
 
         async def restarted() -> bool:
             found = (await status(tp, "two")).container_statuses
-            return bool(found) and found[0].restart_count >= 1 and found[0].state.HasField("waiting")
+            return bool(found) and found[0].last_state.terminated.container_id.endswith("/c0/1")
 
         await eventually(restarted)
         one, other = (await status(tp, "two")).container_statuses
