@@ -12,6 +12,7 @@ import grpc
 from services.base.rand import Rand
 from services.client.timers import Timers
 from services.kubelet import metrics
+from services.kubelet.config import Pool
 from services.kubelet.distribution import Outage, exponential_s
 from services.kubelet.hollow import HollowRuntime
 from services.kubelet.machine import Disturbance, Machine, Trouble
@@ -74,6 +75,14 @@ class Disturber:
         for machine in troubled:
             self._relieve(machine)
         return sorted(machine.name for machine in troubled)
+
+    def plan(self, pool: Pool, machines: Sequence[Machine]) -> None:
+        """What a pool's configuration says of the pool's ``machines``."""
+        for kind, text in ((Disturbance.DEATH, pool.death), (Disturbance.CUT, pool.cut)):
+            if text:
+                self.schedule(kind, Outage.parse(text), pool.resource_partition, pool.names)
+        if pool.crash_rate_per_hour:
+            self.crash_at_random(machines, pool.crash_rate_per_hour)
 
     def schedule(self, kind: Disturbance, outage: Outage, resource_partition: str, names: Collection[str]) -> None:
         """Strike a share of these nodes once, at its time."""

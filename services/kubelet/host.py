@@ -24,13 +24,12 @@ from services.base.timeline import OFF, PodTimeline, Stage
 from services.client.informer import Change
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
-from services.kubelet import journal, metrics, podstatus, process, tracing
+from services.kubelet import journal, metrics, podstatus, tracing
 from services.kubelet.claimlink import ClaimLink
 from services.kubelet.config import KubeletConfig, Pool
 from services.kubelet.containerkubelet import ContainerKubelet
-from services.kubelet.distribution import Outage
 from services.kubelet.disturbances import Disturber
-from services.kubelet.hollow import Behaviour, HollowRuntime
+from services.kubelet.hollow import HollowRuntime
 from services.kubelet.instructions import (
     Acknowledged,
     ClaimCapacity,
@@ -54,8 +53,9 @@ from services.kubelet.logservice import Placed
 from services.kubelet.machine import Disturbance, Machine, Trouble
 from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
 from services.kubelet.orphans import Orphans
-from services.kubelet.pools import nodes_of
+from services.kubelet.pools import nodes_of, runtime_of
 from services.kubelet.provenance import Origin, Provenance, UnknownPod
+from services.kubelet.proxy import Proxies
 from services.kubelet.runtime import ContainerRuntime, Listener, Runtime, RuntimeEvent, RuntimeEventType
 from services.kubelet.tenancy import Tenancy
 from services.kubelet.tenantlink import TenantLink
@@ -88,7 +88,7 @@ class Host:
         self._rand = rand
         self._connect = connect or (lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls))
         self._timers = Timers(clock)
-        self._make_runtime = make_runtime or self._runtime_of
+        self._make_runtime = make_runtime or partial(runtime_of, config, clock, rand)
         self.provenance = Provenance()
         self.nodes: list[Machine] = []
         self._of_kubelet: dict[int, Machine] = {}
@@ -99,6 +99,8 @@ class Host:
         self._claims: dict[str, ClaimLink] = {}
         self._tasks: Supervisor | None = None
         self.disturber = Disturber(self.nodes, begin=self._struck, end=self._relieved, timers=self._timers, rand=rand)
+        self.proxies = Proxies(clock)
+        metrics.PROXY_RULES.set_function(lambda: self.proxies.rules)
         self._directory = PartitionDirectory(
             TENANT_PARTITIONS,
             bootstrap={partition.name: partition.endpoints for partition in config.tenant_partitions},
@@ -157,18 +159,9 @@ class Host:
             machine = Machine(len(self.nodes), kubelet_type(facts, made.allocatable, self._clock), runtime)
             self.nodes.append(machine)
             self._of_kubelet[id(machine.kubelet)] = machine
-        for kind, text in ((Disturbance.DEATH, pool.death), (Disturbance.CUT, pool.cut)):
-            if text:
-                self.disturber.schedule(kind, Outage.parse(text), pool.resource_partition, pool.names)
-        if pool.crash_rate_per_hour:
-            self.disturber.crash_at_random(self.nodes[first:], pool.crash_rate_per_hour)
+        self.disturber.plan(pool, self.nodes[first:])
+        self.proxies.add(range(first, first + round(pool.proxy_share * pool.nodes)))
         return made.entries
-
-    def _runtime_of(self, pool: Pool, timers: Timers, listener: Listener) -> Runtime | ContainerRuntime:
-        if pool.runtime == "process":
-            return process.make(pool, self._config.serving_address, timers, listener)
-        behaviour = Behaviour(pool.starting, pool.stopping, pool.pod_failure_rate)
-        return HollowRuntime(timers, self._clock, self._rand, listener, behaviour)
 
     # Tenant partitions come and go.
 
@@ -177,6 +170,7 @@ class Host:
         known = self._tenancies.get(name)
         if known is not None:
             known.use(connection)
+            known.tasks.append(self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"))
             return
         link = TenantLink(connection, self, self._clock, self._rand, host=self._config.name)
         tenancy = self._tenancies[name] = Tenancy(
@@ -185,12 +179,14 @@ class Host:
         tenancy.tasks = [
             self._tasks.start(link.run(), name=f"tenant-link-{name}"),
             self._tasks.start(tenancy.follow(), name=f"follow-pods-{name}"),
+            self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"),
         ]
 
     def _partition_removed(self, name: str) -> None:
         tenancy = self._tenancies.pop(name, None)
         if tenancy is not None:
             tenancy.leave()
+            self.proxies.leave(name)
             self.provenance.drop_partition(name)
 
     # Disturbances come and go.
@@ -199,6 +195,8 @@ class Host:
         for tenancy in self._tenancies.values():
             tenancy.pause(machine)
         self._keepers[machine.resource_partition].silence([machine.name])
+        if machine.cut or machine.dead:
+            self.proxies.pause(machine.number)
         if not machine.cut:
             self._end_life(machine)
 
@@ -227,6 +225,9 @@ class Host:
         self._keepers[machine.resource_partition].resume([machine.name], rebooted=rebooted)
         for tenancy in self._tenancies.values():
             tenancy.resume(machine, afresh=trouble.kind is not Disturbance.CUT)
+        if trouble.kind is not Disturbance.CRASH:
+            muxes = {name: tenancy.connection.mux for name, tenancy in self._tenancies.items()}
+            self.proxies.resume(machine.number, muxes, afresh=rebooted)
         self._carry_out(machine, list(trouble.withheld()), "")
 
     def _pods_listed(self, machine: Machine, partition: str) -> None:

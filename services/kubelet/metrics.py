@@ -29,6 +29,18 @@ NODE_REPORTS = Counter(
 )
 EVENTS = Counter("kubelet_events", "Events sent, or dropped (they are best effort)", ["partition", "outcome"])
 SERVED = Counter("kubelet_served_calls", "Calls of the process' own services by outcome", ["code"])
+# kube-proxy's own names (pkg/proxy/metrics).
+PROXY_SYNC_SECONDS = Histogram(
+    "kubeproxy_sync_proxy_rules_duration_seconds",
+    "What it takes a hollow proxy to bring changes into its table",
+    buckets=(1e-5, 1e-4, 1e-3, 0.01, 0.1, 1),
+)
+PROXY_PROGRAMMING_SECONDS = Histogram(
+    "kubeproxy_network_programming_duration_seconds",
+    "From a change's own trigger time to its being in a hollow proxy's table",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+PROXY_RULES = Gauge("kubeproxy_rules", "Rules in the tables of all hollow proxies of this process")
 START_SECONDS = Histogram(
     "kubelet_pod_start_duration_seconds",
     "From the pod's first sight on the node to its containers running",

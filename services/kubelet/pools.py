@@ -7,13 +7,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node
-from services.kubelet import nodestatus
-from services.kubelet.config import Pool
+from services.base.clock import Clock
+from services.base.rand import Rand
+from services.client.timers import Timers
+from services.kubelet import nodestatus, process
+from services.kubelet.config import KubeletConfig, Pool
+from services.kubelet.hollow import Behaviour, HollowRuntime
 from services.kubelet.nodekeeper import NodeEntry
 from services.kubelet.nodestatus import NodeTemplate
 from services.kubelet.podstatus import NodeFacts
-from services.kubelet.runtime import ContainerRuntime, Runtime
+from services.kubelet.runtime import ContainerRuntime, Listener, Runtime
 from services.placement import nodes
+
+
+def runtime_of(
+    config: KubeletConfig, clock: Clock, rand: Rand, pool: Pool, timers: Timers, listener: Listener
+) -> Runtime | ContainerRuntime:
+    """The runtime under the nodes of ``pool``."""
+    if pool.runtime == "process":
+        return process.make(pool, config.serving_address, timers, listener)
+    behaviour = Behaviour(pool.starting, pool.stopping, pool.pod_failure_rate)
+    return HollowRuntime(timers, clock, rand, listener, behaviour)
 
 
 class PoolNodes(NamedTuple):
