@@ -1,4 +1,4 @@
-"""`ursa bench chaos` in small: nodes die, a server and the kubelets are killed, and nothing is lost; a history is
+"""`ursa bench chaos` in small: nodes die, a server is killed, and nothing is lost; a history is
 judged again without a cluster."""
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def test_a_short_run_violates_nothing_and_leaves_nothing_but_its_history(tmp_pat
     temporary.mkdir()
     done = Cluster(environment={"TMPDIR": str(temporary)}).run(
         "bench", "chaos", "--quick", "--nodes", "12", "--workloads", "2", "--replicas", "6", "--grace", "5",
-        "--toleration", "1", "--faults", "node-death,rp-kill,kubelet-kill", "--seed", "5",
+        "--toleration", "1", "--faults", "node-death,rp-kill", "--seed", "5",
         "--keep", str(kept), "--html", str(tmp_path / "page.html"), "-o", "json",
         timeout_s=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["guarantees"] == {name: [] for name in VALIDATORS}
-    assert [fault["name"] for fault in document["faults"]] == ["node-death", "rp-kill", "kubelet-kill"]
+    assert [fault["name"] for fault in document["faults"]] == ["node-death", "rp-kill"]
     assert document["figures"]["evicted_pods"]["value"] >= 2, "the nodes that died had no pods"
     assert "<svg" in (tmp_path / "page.html").read_text()
     assert not list(temporary.iterdir())

@@ -100,6 +100,12 @@ class ChaosParameters:
         return max(least_s, 60.0 * self.minutes) if self.in_background else least_s
 
     @property
+    def review_s(self) -> float:
+        """How long a claim may be without a pod before its partition is asked. Claims whose pods ended while nobody
+        managed them (their controllers had just been killed) wait for it."""
+        return min(60.0, 2 * self.grace_s)
+
+    @property
     def outage_s(self) -> float:
         """How long something is frozen or cut off so that the grace is over in any case."""
         return self.grace_s + self.renew_s + 2 * self.monitor_s
@@ -118,6 +124,7 @@ class ChaosParameters:
             "nodes.eviction_rate_per_s": self.evictions_per_s,
             "nodes.pulse_period_s": min(2.0, self.blind_s / 3),
             "nodes.blind_after_s": self.blind_s,
+            "claims.claim_review_after_s": self.review_s,
         }
         found = [f"kubelet.{name}={value}" for name, value in kubelet.items()]
         for number in range(1, self.resource_partitions + 1):

@@ -160,7 +160,8 @@ class Session:
             await self._clock.sleep(_POLL_S)
 
     async def _end(self) -> None:
-        self._recorder.extend(await ending.final_facts(self._tenant, self._resource, self._clock, _REST_S))
+        within_s = self._parameters.review_s + _REST_S
+        self._recorder.extend(await ending.final_facts(self._tenant, self._resource, self._clock, within_s))
         before = {follower: follower.position for follower in (*self._followers, *self._restless)}
         await ending.make_markers(self._tenant, self._resource)
         deadline = self._clock.monotonic() + self._parameters.comeback_s
