@@ -151,6 +151,9 @@ class NodeMonitor:
             if fact is None:
                 continue
             granted = name in self._granted and self._may_be_given_up(fact, now)
+            if not granted:
+                # Given up already, or nothing justifies it right now: then it waits for its turn again.
+                self._granted.discard(name)
             execute = changes.wanted(fact, granted=granted, stopped=self.zones.stopped)
             if changes.needs(fact, execute, ttl):
                 evicts = execute is not Execute.NONE and not fact.executes(execute.value)

@@ -20,7 +20,8 @@ EVENTS = 15
 SETTLED_AFTER_S = 200
 
 
-@pytest.mark.parametrize("seed", range(12))
+# 113: a node whose turn came while the manager was blind was forgotten.
+@pytest.mark.parametrize("seed", (*range(10), 113))
 async def test_a_random_history(seed: int) -> None:
     rand = Rand(seed)
     async with world(nodes=NODES, zones=ZONES) as made:

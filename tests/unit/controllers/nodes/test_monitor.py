@@ -156,6 +156,11 @@ def test_a_grant_is_worth_nothing_after_a_pause() -> None:
     scene.monitor.look(scene.now)
     scene.monitor.grant(scene.now)
     assert not any(write.evicts for write in scene.monitor.take_revisions(10, scene.now + 100.0, 0.0))
+    # It waits for its turn again, and is not forgotten.
+    scene.until(130, "n2")
+    scene.monitor.look(scene.now)
+    scene.monitor.grant(scene.now)
+    assert [write.fact.name for write in scene.monitor.take_revisions(10, scene.now, 0.0) if write.evicts] == ["n1"]
 
 
 def test_nodes_that_are_excluded_do_not_count_in_their_zone() -> None:
