@@ -14,6 +14,7 @@ from services.cli.onebox.home import Home
 from services.cli.onebox.plan import ClusterPlan, Options, plan
 from services.controllers.config import ControllersConfig
 from services.controllers.tenant_config import TenantControllersConfig
+from services.kubelet.config import KubeletConfig
 from services.scheduler.config import SchedulerConfig
 
 HOME = Home(pathlib.Path("/data/ursa"))
@@ -184,3 +185,26 @@ def test_hollow_hosts_share_the_nodes_and_have_ports_of_their_own() -> None:
         document = tomllib.loads(found.files[f"config/{host.name}.toml"])
         assert [pool["nodes"] for pool in document["pools"]] == [nodes, nodes]
         assert document["listen"] == f"127.0.0.1:{host.ports['grpc']}"
+
+
+def test_real_nodes_in_place_of_hollow_ones() -> None:
+    found = made(runtime="process", nodes=2, tenant_partitions=1, resource_partitions=1)
+    assert [component.name for component in found.components][-1] == "kubelet"
+    written = config.convert(tomllib.loads(found.files["config/kubelet.toml"]), KubeletConfig, source="kubelet.toml")
+    assert written.problems() == []
+    [pool] = written.pools
+    assert (pool.runtime, pool.root, pool.nodes) == ("process", "/data/ursa/processes", 2)
+    assert written.listen == "127.0.0.1:7100"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"nodes": 21}, "--nodes must be between 1 and 20"),
+        ({"hollow_hosts": 2}, "--hollow-hosts is about hollow nodes"),
+        ({"start_delay_ms": 5}, "--start-delay-ms is about hollow nodes"),
+    ],
+)
+def test_options_of_hollow_nodes_are_none_of_real_ones(options: dict[str, int], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        made(runtime="process", **options)

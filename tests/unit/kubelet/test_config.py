@@ -63,3 +63,30 @@ def test_what_is_wrong_is_named(tmp_path: pathlib.Path, text: str, says: str) ->
     with pytest.raises(ConfigError) as failure:
         read_config(write(tmp_path, text), ())
     assert says in str(failure.value)
+
+
+PROCESS = GOOD.format(delay=0) + 'runtime = "process"\nroot = "/var/lib/pods"\n'
+
+
+def test_a_pool_may_run_processes(tmp_path: pathlib.Path) -> None:
+    config = read_config(write(tmp_path, PROCESS), ("listen=127.0.0.1:7100",))
+    assert (config.pools[0].runtime, config.serving_address) == ("process", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("nodes = 3", "nodes = 21", r'nodes: at most 20 with runtime = "process", is 21'),
+        ('root = "/var/lib/pods"', "", "root: a directory is needed"),
+        ("start_delay_ms = 0", "start_delay_ms = 5", "start_delay_ms: has a meaning for hollow nodes only"),
+        ('runtime = "process"', 'runtime = "docker"', "runtime"),
+        ('runtime = "process"', 'runtime = "hollow"', "root: has a meaning for"),
+        ('name = "hollow-1"', 'name = "hollow-1"\nlisten = "7100"', "listen: must be host:port"),
+        ('name = "hollow-1"', 'name = "hollow-1"\nlisten = "0.0.0.0:7100"', "address: is needed"),
+    ],
+)
+def test_what_a_pool_of_processes_cannot_be_is_named(
+    tmp_path: pathlib.Path, before: str, after: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        read_config(write(tmp_path, PROCESS.replace(before, after)), ())
