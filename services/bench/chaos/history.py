@@ -144,7 +144,8 @@ class History:
     def _life(self, uid: str, partition: str = "", key: str = "", workload: str = "") -> PodLife:
         life = self.pods.setdefault(uid, PodLife(uid))
         life.partition = life.partition or partition
-        life.key = life.key or key
+        # A watch tells the whole key, a create only the name.
+        life.key = key if key.startswith("/") else life.key or key
         life.workload = life.workload or workload
         return life
 
