@@ -54,7 +54,10 @@ class PodFiles:
 
     def containers(self) -> list[str]:
         """The names of those that were ever started."""
-        return sorted(entry.name for entry in os.scandir(self.directory) if entry.is_dir())
+        try:
+            return sorted(entry.name for entry in os.scandir(self.directory) if entry.is_dir())
+        except OSError:
+            return []  # Somebody removed it by hand.
 
     def attempts(self, container: str) -> list[int]:
         """The starts that there are files of, in order."""

@@ -127,7 +127,9 @@ class ProcessRuntime:
             if last is not None and last.alive:
                 self._follow(uid, container, last)
         for container, kept in state.kept.items():
-            state.files.write(container, f"{kept.number}.stop", f"{grace_s:.3f}")
+            # Without the file (a full disk) the keeper takes the grace of the pod's spec.
+            with contextlib.suppress(OSError):
+                state.files.write(container, f"{kept.number}.stop", f"{grace_s:.3f}")
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(kept.pidfd, signal.SIGTERM)
         self._if_over(uid, state)
