@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from services.base.config import ConfigError
-from services.base.tasks import run_process
+from services.base.tasks import STOP_PATIENCE_S, run_process
 from services.kubelet import app
 from services.kubelet.process import RootInUse
 
@@ -24,7 +24,9 @@ def main() -> int:
         return 2
     code = 0
     try:
-        run_process(lambda stopping: app.run(config, stopping))
+        # Nodes that are deleted on leaving take the time that their partitions take.
+        patience_s = None if config.delete_on_exit else STOP_PATIENCE_S
+        run_process(lambda stopping: app.run(config, stopping), stop_patience_s=patience_s)
     except* RootInUse as busy:
         print(f"kubelet: {_first(busy)}", file=sys.stderr)
         code = 1

@@ -108,9 +108,9 @@ class Processes:
 
     async def stop(self) -> None:
         """End everything, what only uses others first."""
-        order = ("scheduler-", "controller-", "tp-", "rp-", "etcd-")
-        for prefix in order:
-            ending = [process for name, process in self._running.items() if name.startswith(prefix)]
+        # Layer by layer, each at once: one that does not end in time holds up none beside it.
+        for layer in (("scheduler-", "controller-"), ("tp-", "rp-"), ("etcd-",)):
+            ending = [process for name, process in self._running.items() if name.startswith(layer)]
             await asyncio.gather(*(processes.stop(process) for process in ending))
 
     async def _start(self, name: str, argv: Sequence[str]) -> None:

@@ -273,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, msgspec.DecodeError) as failure:
         log.error("%s cannot be used: %s", home.plan_file, failure)
         return 2
-    run_process(OneBoxProcess(home, components))
+    # However long its components take: each has a deadline of its own.
+    run_process(OneBoxProcess(home, components), stop_patience_s=None)
     return 0
 
 

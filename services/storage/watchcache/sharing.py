@@ -28,8 +28,9 @@ class NextCall(Generic[T]):
                 try:
                     return await asyncio.shield(shared)
                 except asyncio.CancelledError:
-                    if not shared.cancelled():
-                        raise  # this caller was cancelled, not the one who makes the call
+                    task = asyncio.current_task()
+                    if not shared.cancelled() or (task is not None and task.cancelling()):
+                        raise  # this caller was cancelled, whatever became of the one who makes the call
                     continue
             return await self._lead()
 
