@@ -97,7 +97,7 @@ async def test_only_the_chosen_faults_come_again_and_again_until_the_time_is_up(
 
     assert set(run.began) == {"rp-kill", "tp-kill"}
     assert len(run.began) > 4
-    assert run.clock.monotonic() < 2 * 60 + 30
+    assert run.checks[-1][2] < 2 * 60 + 30
 
 
 async def test_where_evictions_are_slow_nodes_stay_away_while_the_others_come_in_turn() -> None:
