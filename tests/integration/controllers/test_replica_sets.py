@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from services.api import manifests
-from services.api.kinds import REPLICA_SETS
+from services.api.kinds import NAMESPACES, REPLICA_SETS
 from services.api.pb.ursa.apps.v1.replica_set_pb2 import ReplicaSet
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.base.clock import SystemClock
@@ -20,7 +20,7 @@ from services.client.partitions import Connection
 from services.controllers.config import PartitionAddress
 from services.controllers.tenant_config import PodGcConfig, ReplicaSetsConfig, TenantControllersConfig
 from services.controllers.tenant_manager import TenantControllerManager
-from tests.integration.apiserver.world import eventually
+from tests.integration.apiserver.world import eventually, named
 from tests.integration.controllers.conftest import Cluster
 from tests.integration.controllers.tenant_processes import manager_process
 
@@ -238,3 +238,20 @@ async def test_a_controller_that_is_killed_midway_neither_doubles_nor_loses(
             await sets.settle(f"set-{number}", 60, within_s=40)
         assert len(await sets.pods()) == 1200
     assert at_kill < 1200, "it was killed too late to say anything"
+
+
+async def test_a_namespace_ends_with_its_replica_sets(cluster: Cluster) -> None:
+    async with manager(cluster):
+        sets = Sets(cluster)
+        await sets.clients.namespaces.create(named(NAMESPACES, "shop", tenant=cluster.tenant()))
+        sets.place = {**sets.place, "namespace": "shop"}
+        await sets.create("web", 5)
+        await sets.settle("web", 5)
+        await sets.clients.namespaces.delete("shop", tenant=cluster.tenant())
+
+        async def gone() -> bool:
+            listing = await sets.clients.namespaces.list(tenant=cluster.tenant())
+            return "shop" not in {one.metadata.name for one in listing.items}
+
+        await eventually(gone, within_s=20)
+        assert await sets.pods() == []
