@@ -208,3 +208,36 @@ def test_real_nodes_in_place_of_hollow_ones() -> None:
 def test_options_of_hollow_nodes_are_none_of_real_ones(options: dict[str, int], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         made(runtime="process", **options)
+
+
+@pytest.mark.parametrize(("nodes", "hosts", "shares"), [(10, 1, [10]), (10, 3, [4, 3, 3]), (5, 5, [1, 1, 1, 1, 1])])
+def test_hollow_hosts_share_the_nodes_under_names_of_their_own(nodes: int, hosts: int, shares: list[int]) -> None:
+    found = made(nodes=nodes, hollow_hosts=hosts)
+    names = [component.name for component in found.components if component.kind == "kubelet"]
+    assert names == ["hollow", *(f"hollow-{host}" for host in range(2, hosts + 1))]
+    files = [tomllib.loads(found.files[f"config/{name}.toml"]) for name in names]
+    assert [[pool["nodes"] for pool in file["pools"]] for file in files] == [[share, share] for share in shares]
+    prefixes = [pool["name_prefix"] for file in files for pool in file["pools"]]
+    assert len(set(prefixes)) == len({file["name"] for file in files}) * 2 == 2 * hosts
+    ports = [port for component in found.components for port in component.ports.values()]
+    assert len(ports) == len(set(ports))
+
+
+def test_each_hollow_host_has_a_node() -> None:
+    with pytest.raises(UsageError, match="--hollow-hosts 4"):
+        made(nodes=3, hollow_hosts=4)
+    with pytest.raises(UsageError, match="--hollow-hosts must be between 1 and 5"):
+        made(nodes=10, hollow_hosts=6)
+
+
+def test_schedulers_and_kubelets_write_pod_timelines_if_asked() -> None:
+    def timelines(**options: object) -> dict[str, str]:
+        files = {name: tomllib.loads(text) for name, text in made(**options).files.items()}
+        return {name: file["telemetry"].get("pod_timeline", "") for name, file in files.items()}
+
+    assert not any(timelines().values())
+    named = {name: file for name, file in timelines(pod_timeline=True, hollow_hosts=2).items() if file}
+    assert named == {
+        f"config/{name}.toml": f"/data/ursa/timelines/{name}.tl"
+        for name in ("scheduler-tp-1", "scheduler-tp-2", "hollow", "hollow-2")
+    }
