@@ -64,3 +64,4 @@ def test_what_cannot_be_is_refused_before_anything_starts(words: list[str], comp
 
     assert done.returncode != 0
     assert complaint in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,6 +109,7 @@ def _execute(parameters: ChaosParameters, files: Files, judged: pathlib.Path | N
     from services.bench.cluster import ClusterFailed
     from services.rpc.status import StatusError
 
+    report = None
     try:
         if judged is not None:
             report = run.judge(history.read(judged), parameters, _progress)
@@ -115,9 +117,11 @@ def _execute(parameters: ChaosParameters, files: Files, judged: pathlib.Path | N
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 report = runner.run(run.run(parameters, _progress, files))
     except* (ClusterFailed, StatusError, NotDone, OSError, ValueError, msgspec.DecodeError) as failures:
-        for failure in failures.exceptions:
+        for failure in _leaves(failures):
             print(f"error: {failure}", file=sys.stderr)
-        raise typer.Exit(1) from failures
+    # Not in the handler: what is raised there becomes part of a group.
+    if report is None:
+        raise typer.Exit(1)
     if output is Output.JSON:
         print(report.dumps())
     else:
@@ -125,6 +129,14 @@ def _execute(parameters: ChaosParameters, files: Files, judged: pathlib.Path | N
     if report.invalid:
         print(f"error: {report.invalid}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for failure in group.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure
 
 
 def _progress(text: str) -> None:
