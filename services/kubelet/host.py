@@ -46,7 +46,7 @@ from services.kubelet.instructions import (
     Trace,
     Wake,
 )
-from services.kubelet.kept import Kept
+from services.kubelet.kept import Kept, pods_of
 from services.kubelet.kubelet import DEFAULT_GRACE_S, Kubelet
 from services.kubelet.leftovers import Leftovers
 from services.kubelet.logservice import Placed
@@ -257,12 +257,8 @@ class Host:
     # Events go in.
 
     def _pods_changed(self, node: Machine, partition: str, changes: Sequence[Change[Kept]]) -> None:
-        decoded: list[Change[Pod]] = []
-        for key, old, new, _ in changes:
-            pod = None if new is None else Pod.FromString(new.data)
-            # Of what it was the kubelet asks only when it is gone.
-            was = Pod.FromString(old.data) if old is not None and new is None else None
-            decoded.append(Change(key, was, pod, partition))
+        decoded = pods_of(changes)
+        for _, old, pod, _ in decoded:
             if pod is not None:
                 self.provenance.tenant_seen(pod.metadata.tenant, partition)
                 if old is None and self._timeline.on:

@@ -5,13 +5,14 @@ A pod or a node is looked at seldom, takes under 2 µs to decode, and five kilob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from services.api import keys
 from services.api.kinds import Kind
-from services.client.informer import Accessors
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.client.informer import Accessors, Change
 
 
 class Kept:
@@ -27,6 +28,15 @@ class Kept:
 
 
 ACCESSORS: Accessors[Kept] = Accessors(attrgetter("key"), attrgetter("uid"), attrgetter("version"))
+
+
+def pods_of(changes: Sequence[Change[Kept]]) -> list[Change[Pod]]:
+    """The same with pods decoded."""
+    return [Change(key, _pod(old), _pod(new), partition) for key, old, new, partition in changes]
+
+
+def _pod(kept: Kept | None) -> Pod | None:
+    return None if kept is None else Pod.FromString(kept.data)
 
 
 def keeping(kind: Kind) -> Callable[[bytes], Kept]:
