@@ -1,0 +1,95 @@
+"""The page of a run is whole and well-formed, whatever was seen: much, nothing, one look."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from services.bench.histograms import Histogram
+from services.bench.observe import document, page, perfdash
+from services.bench.observe.observations import ApiInterval, Component, Etcd, Mark, Observations
+from services.bench.observe.stages import MOMENTS, Stages
+from services.bench.report import Figure, Report
+
+REPORT = Report("density", {"nodes": 5}, {"pods_running_per_second": Figure(10.5, "pods/s", 200.0, "Arktos")})
+
+
+def histogram(seconds: float, calls: float) -> Histogram:
+    return Histogram({seconds: calls, float("inf"): calls}, calls, seconds * calls)
+
+
+def observed(looks: int, components: int = 3) -> Observations:
+    at = np.arange(looks, dtype=np.float64)
+    seen = {
+        f"etcd-{n}": Component(f"etcd-{n}", "etcd", at, at * 0.1, at + 1e8, at * 0 + 9, at * 1e6)
+        for n in range(components)
+    }
+    etcds = {name: Etcd(name, at, at * 1e5, at, at * 2e5, at + 1e7, at + 5e6, histogram(0.01, 100)) for name in seen}
+    api = {
+        ("rp-1", "LIST", "nodes"): histogram(20.0, 10),
+        ("tp-1", "CREATE", "pods"): histogram(3.0, 10),
+        ("tp-1", "GET", "pods"): histogram(0.01, 10),
+    }
+    over_time = (ApiInterval(0.0, float(looks), api),)
+    marks = tuple(Mark(float(n), f"fault <{n}> & more") for n in range(min(looks, 30)))
+    seconds = float(max(0, looks - 1))
+    refused = {("tp-1", "CREATE", "pods", "ABORTED"): 2.0}
+    return Observations(100.0, 1.7e9, seconds, seen, etcds, api, over_time, refused, marks, 0.1)
+
+
+def nothing() -> Observations:
+    return Observations(100.0, 1.7e9, 0.0, {}, {}, {}, (), {}, (), 0.0)
+
+
+def stages(pods: int) -> Stages:
+    at = {moment: np.full(pods, 100.0 + number * 0.01) for number, moment in enumerate(MOMENTS)}
+    return Stages([str(number) for number in range(pods)], at)
+
+
+def parsed(html: str) -> ElementTree.Element:
+    """HTML as we write it is XML but for the doctype, the meta tags and their like."""
+    body = html[html.index("<main>") : html.index("</main>") + len("</main>")]
+    return ElementTree.fromstring(body)
+
+
+@pytest.mark.parametrize("pods", [None, 0, 1, 500])
+@pytest.mark.parametrize("looks", [None, 0, 1, 2, 1000])
+def test_a_page_is_well_formed_and_fetches_nothing(looks: int | None, pods: int | None) -> None:
+    seen = None if looks is None else observed(looks) if looks else nothing()
+    html = page(REPORT, seen, None if pods is None else stages(pods))
+    parsed(html)
+    for forbidden in ("nan", "http://", "https://", "<script", "src="):
+        assert forbidden not in html.replace("NaN", "nan"), forbidden
+    assert "pods running per second" in html
+
+
+def test_a_page_has_every_part_of_a_run() -> None:
+    html = page(REPORT, observed(100, components=25), stages(500))
+    for part in ("Pod start-up", "Throughput", "API latencies", "Processes", "etcd-24", "Events", "missed"):
+        assert part in html, part
+    assert "fault &lt;3&gt; &amp; more" in html
+    assert html.count('class="spark"') == 50
+
+
+def test_documents_are_json_with_null_for_what_is_not_known() -> None:
+    text = json.dumps(document(REPORT, observed(1), stages(0)), allow_nan=False)
+    found = json.loads(text)["observed"]
+    assert found["components"]["etcd-0"]["cores_peak"] is None
+    assert found["stages"]["pods"] == 0
+    [slow, *_] = found["api"]
+    assert (slow["verb"], slow["met"], slow["limit_ms"]) == ("CREATE", False, 1000.0)
+    assert {row["verb"]: row["met"] for row in found["api"]} == {"CREATE": False, "LIST": True, "GET": True}
+    json.dumps(document(REPORT, nothing()), allow_nan=False)
+
+
+def test_perfdash_has_versions_and_data_items() -> None:
+    found = perfdash(REPORT, observed(10), stages(50))
+    assert found["version"] == "v1"
+    metrics = {item["labels"]["Metric"] for item in found["dataItems"]}
+    assert {"pods_running_per_second", "APIResponsiveness", "ResourceUsage", "PodStartupLatency"} <= metrics
+    [whole] = [item for item in found["dataItems"] if item["labels"].get("Stage") == "pod_startup"]
+    assert whole["data"]["Perc99"] == pytest.approx(80.0)
+    json.dumps(found, allow_nan=False)
