@@ -15,6 +15,7 @@ from services.api.pb.ursa.tenancy.v1 import tenancy_pb2
 from services.base.clock import FakeClock
 from services.base.rand import Rand
 from services.base.tasks import stop_task
+from services.base.timeline import OFF, PodTimeline
 from services.client.partitions import Connection
 from services.kubelet.config import KubeletConfig, Pool
 from services.kubelet.host import Host
@@ -50,6 +51,7 @@ class KubeletWorld:
             ),
         )
         self.seed = seed
+        self.timeline: PodTimeline = OFF
         self.journal = Journal()
         self.host: Host | None = None
         for rp in self.rps:
@@ -65,7 +67,7 @@ class KubeletWorld:
         logger = logging.getLogger("services.kubelet.host")
         logger.setLevel(logging.INFO)
         logger.addHandler(self.journal)
-        self.host = host = Host(self.config, self.clock, Rand(self.seed), connect=self._connect)
+        self.host = host = Host(self.config, self.clock, Rand(self.seed), connect=self._connect, timeline=self.timeline)
         task = asyncio.create_task(host.run())
         try:
             if ready:

@@ -17,6 +17,7 @@ from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, Resou
 from services.base.clock import FakeClock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.base.timeline import OFF, PodTimeline
 from services.client.election import ElectionConfig
 from services.client.partitions import Connection
 from services.rpc import status
@@ -230,6 +231,7 @@ class SchedulerWorld:
         self.resource = {name: ResourcePartitionDouble(name, clock=self.clock) for name in resource_partitions}
         self.scheduling = SchedulingConfig(**scheduling)
         self.election = ElectionConfig(enabled=False)
+        self.timeline: PodTimeline = OFF
         for name in resource_partitions:
             self.announce(name)
 
@@ -261,6 +263,7 @@ class SchedulerWorld:
             clock=self.clock,
             rand=Rand(seed),
             connect=self._connect,
+            timeline=self.timeline,
         )
 
     @contextlib.asynccontextmanager
