@@ -141,7 +141,9 @@ def _sampled(line: Line, grid: Floats) -> Floats:
         holes = ~np.isfinite(column)
     else:
         column, holes = np.full(len(grid), np.nan), np.ones(len(grid), dtype=bool)
-    inside = holes & (grid >= line.at[0]) & (grid <= line.at[-1])
+    # The first look is never quite at 0, and the last never quite at the end.
+    reach = 1.5 * max(float(np.median(np.diff(line.at))) if len(line.at) > 1 else 0.0, float(grid[1] - grid[0]))
+    inside = holes & (grid >= line.at[0] - reach) & (grid <= line.at[-1] + reach)
     column[inside] = np.interp(grid[inside], line.at, line.values)
     return column
 

@@ -67,7 +67,7 @@ def api(observations: Observations) -> str:
     )
     return (
         f'<section class="card"><div class="head"><h2>API latencies against their objectives</h2>{verdict}</div>'
-        '<p class="soft">As the servers time them. Red: the objective for the p99 (1 s; lists 30 s).</p>'
+        '<p class="soft">As the servers time them. Red: the objective for the p99 (1 s; lists 30 s; messages of renewals 10 s).</p>'
         '<div class="plots"><div><h3>p50 to p99, notch at p90<span class="key client">mutating</span>'
         '<span class="key server">reads and lists</span></h3>'
         f"{svg.spreads(spreads, 'API latencies')}{left_out}</div>"
@@ -105,12 +105,12 @@ def _refused(refused: Mapping[tuple[str, str, str, str], float]) -> str:
 
 
 def _css(row: ApiLatency) -> str:
-    return "client" if row.kind == "mutating" else "server"
+    return "client" if row.kind in ("mutating", "renewal") else "server"
 
 
 def _api_lines(observations: Observations) -> list[Line]:
     lines = []
-    for number, kind in enumerate(("mutating", "read", "list")):
+    for number, kind in enumerate(("mutating", "read", "list", "renewal")):
         found: list[tuple[float, Histogram]] = [
             ((one.from_s + one.to_s) / 2, objectives.of_kind(one.latencies, kind)) for one in observations.api_over_time
         ]

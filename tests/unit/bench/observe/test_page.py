@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from services.bench.histograms import Histogram
-from services.bench.observe import document, page, perfdash
+from services.bench.observe import document, objectives, page, perfdash, plots
 from services.bench.observe.observations import ApiInterval, Component, Etcd, Mark, Observations
 from services.bench.observe.stages import MOMENTS, Stages
 from services.bench.report import Figure, Report
@@ -93,3 +93,18 @@ def test_perfdash_has_versions_and_data_items() -> None:
     [whole] = [item for item in found["dataItems"] if item["labels"].get("Stage") == "pod_startup"]
     assert whole["data"]["Perc99"] == pytest.approx(80.0)
     json.dumps(found, allow_nan=False)
+
+
+def test_a_message_of_renewals_may_take_longer_than_a_call() -> None:
+    rows = objectives.latencies({("rp-1", verb, "leases"): histogram(3.0, 10) for verb in ("RENEW", "UPDATE")})
+    assert {row.verb: (row.kind, row.met) for row in rows} == {
+        "UPDATE": ("mutating", False),
+        "RENEW": ("renewal", True),
+    }
+
+
+def test_areas_reach_from_the_beginning_to_the_end() -> None:
+    at = np.array([0.02, 1.0, 2.0, 2.9])
+    line = plots.Line("memory", at, np.full(4, 5.0), 0)
+    column = plots._sampled(line, np.linspace(0.0, 3.0, 4))
+    assert column.tolist() == [5.0, 5.0, 5.0, 5.0]
