@@ -67,7 +67,7 @@ def api(observations: Observations) -> str:
     )
     return (
         f'<section class="card"><div class="head"><h2>API latencies against their objectives</h2>{verdict}</div>'
-        '<p class="soft">As the servers time them. Red: the objective for the p99 (1 s; lists 30 s; messages of renewals 10 s).</p>'
+        '<p class="soft">As the servers time them. Red: the objective for the p99 (1 s; lists 30 s; renewals 10 s).</p>'
         '<div class="plots"><div><h3>p50 to p99, notch at p90<span class="key client">mutating</span>'
         '<span class="key server">reads and lists</span></h3>'
         f"{svg.spreads(spreads, 'API latencies')}{left_out}</div>"
