@@ -21,6 +21,7 @@ from services.client.partitions import Connection
 from services.client.renewals import LeaseRenewals
 from services.kubelet import metrics, nodelease
 from services.kubelet.config import TimingConfig
+from services.kubelet.leaseowners import LeaseOwners
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class LeaseKeeper:
         self._partition = connection.name
         self._leases = connection.clientset.leases
         self._renewals = LeaseRenewals(connection.channel, clock, rand, partition=connection.name)
+        self._owners = LeaseOwners(connection, node_of, clock, rand)
         self._entries = {entry.name: entry for entry in entries}
         self._node_of = node_of
         self._timing = timing
@@ -70,9 +72,14 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
         # Nodes whose lease another holds, as was told.
         self._contested: set[str] = set()
+        # Nodes that were registered while this process ran: a lease that they find is of a node before them.
+        self._fresh: set[str] = set()
 
-    def begin(self, names: Iterable[str]) -> None:
-        """Make or renew the leases of these nodes at once."""
+    def begin(self, names: Iterable[str], *, fresh: bool = False) -> None:
+        """Make or renew the leases of these nodes at once. ``fresh``: they have just been registered."""
+        names = [*names]
+        if fresh:
+            self._fresh.update(names)
         self._leaseless.update(dict.fromkeys(names))
         if self._leaseless:
             self._wake.set()
@@ -85,6 +92,7 @@ class LeaseKeeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renewals.run(), name=f"renewals-{self._partition}")
             group.create_task(self._begin_leases(), name=f"first-leases-{self._partition}")
+            group.create_task(self._owners.run(), name=f"lease-owners-{self._partition}")
             for number, cohort in enumerate(cohorts):
                 due_s = begin_s + period_s * number / len(cohorts)
                 group.create_task(self._keep(cohort, due_s), name=f"leases-{self._partition}-{number}")
@@ -195,15 +203,26 @@ class LeaseKeeper:
             return [entry for entry, _ in known]
         again: list[Leased] = []
         refusals: list[StatusError] = []
-        for (entry, _), outcome in zip(known, outcomes, strict=True):
+        for (entry, node), outcome in zip(known, outcomes, strict=True):
             refusal = outcome.status
             entry.has_lease = refusal is None or refusal.reason == "AlreadyExists"
             if refusal is not None:
                 refusals.append(refusal)
                 again.append(entry)  # An existing lease is renewed next.
+            if entry.has_lease:
+                self._check_owner(entry.name, node, existed=refusal is not None)
         metrics.LEASE_RENEWALS.labels(self._partition, "ok").inc(len(known) - len(refusals))
         self._tell(refusals)
         return again
+
+    def _check_owner(self, name: str, node: Node, *, existed: bool) -> None:
+        """A lease was made for ``node``, or was there already."""
+        fresh = name in self._fresh
+        self._fresh.discard(name)
+        present = self._node_of(name)
+        replaced = present is not None and present.metadata.uid != node.metadata.uid
+        if replaced or (fresh and existed):
+            self._owners.suspect((name,))
 
     def _tell(self, refusals: Iterable[StatusError]) -> None:
         """Count refusals, and say once for all of a kind what is not told or mended otherwise."""

@@ -158,7 +158,8 @@ class NodeKeeper:
             elif entry.name not in self._registered:
                 self._registered.add(entry.name)
                 leaseless.append(entry.name)
-        self._leases.begin(leaseless)
+        # What the first list brings was there before this process: its leases are as they should be.
+        self._leases.begin(leaseless, fresh=self._informer.has_synced)
         metrics.NODES.labels(self.name).set(len(self._registered))
         metrics.READY_NODES.labels(self.name).set(len(self._ready))
         self._wake.set()

@@ -130,6 +130,40 @@ async def test_leases_that_are_there_already_are_renewed() -> None:
         await until(world.clock, lambda: world.age_s("n0") < 1, seconds=2)
 
 
+def owners(world: World, name: str) -> list[tuple[str, str]]:
+    lease = world.lease(name)
+    assert lease is not None
+    return [(owner.name, owner.uid) for owner in lease.metadata.owner_references]
+
+
+async def test_a_lease_is_given_to_the_node_that_was_registered_in_the_place_of_its_owner() -> None:
+    world = World(2)
+    async with world.running():
+        lease = world.lease("n0")
+        assert lease is not None
+        lease.metadata.owner_references.add(api_version="v1", kind="ConfigMap", name="other", uid="uid-of-other")
+        world.partition.put(LEASES, lease)
+        # The node keeper says so when the watch shows that the node is another one.
+        world.nodes["n0"].metadata.uid = "uid-of-the-next-n0"
+        world.entries[0].has_lease = False
+        world.partition.refuse_next("Get", status.unavailable("no quorum"))
+        world.keeper.begin(["n0"], fresh=True)
+        await until(world.clock, lambda: ("n0", "uid-of-the-next-n0") in owners(world, "n0"), seconds=3)
+        assert owners(world, "n0") == [("other", "uid-of-other"), ("n0", "uid-of-the-next-n0")]
+        assert owners(world, "n1") == [("n1", "uid-of-n1")]
+        await world.clock.advance(30)
+        assert world.age_s("n0") < 11, "it is renewed as ever"
+
+
+async def test_leases_that_a_host_finds_when_it_starts_are_not_read_one_by_one() -> None:
+    world = World(50)
+    for entry in world.entries:
+        world.hold(entry.name, entry.name)
+    async with world.running():
+        await world.clock.advance(20)
+        assert world.partition.called("Get") == []
+
+
 async def test_a_lease_that_another_holds_is_told_once_and_taken_up_when_it_is_let_go(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
