@@ -94,20 +94,22 @@ class Encoder:
         raise ValueError(f"pods cannot be {request.verb}d")
 
     def _pod(self, request: Request, name: str, index: int) -> bytes:
+        """As a client's library writes it: one ``metadata``, and first."""
         life_s = request.lifetimes_s[index] if request.lifetimes_s else 0.0
         metadata = meta_pb2.ObjectMeta(name=name, namespace=request.namespace, tenant=request.tenant)
         metadata.labels["app"] = request.name
+        metadata.labels[TEMPLATE_LABEL] = request.template
+        if padding := self._templates[request.template].padding_bytes:
+            metadata.annotations[_PADDING] = "x" * padding
         if life_s:
             metadata.annotations[RUN_SECONDS_ANNOTATION] = f"{life_s:g}"
-        return self._template(request.template, bool(life_s)) + wire.frame(1, metadata.SerializeToString())
+        return wire.frame(1, metadata.SerializeToString()) + self._rest(request.template, bool(life_s))
 
-    def _template(self, name: str, ends: bool) -> bytes:
+    def _rest(self, name: str, ends: bool) -> bytes:
+        """What pods of a template have beside their metadata."""
         made = self._pods.get((name, ends))
         if made is None:
             pod = pod_pb2.Pod(spec=self._specs[name])
-            pod.metadata.labels[TEMPLATE_LABEL] = name
-            if padding := self._templates[name].padding_bytes:
-                pod.metadata.annotations[_PADDING] = "x" * padding
             if ends:
                 pod.spec.restart_policy = "Never"
             made = self._pods[name, ends] = pod.SerializeToString()
