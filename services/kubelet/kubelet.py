@@ -49,6 +49,7 @@ from services.kubelet.podstatus import NodeFacts
 from services.kubelet.runtime import RuntimeEvent, RuntimeEventType
 from services.kubelet.worker import PodWorker, Stage
 from services.placement import pods
+from services.placement.pods import is_terminal
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
@@ -207,11 +208,13 @@ class Kubelet:
         worker.pod = pod
         if worker.deleting:
             self._delete(worker)
+        elif is_terminal(pod) and worker.stage is not Stage.ENDED:
+            self._declared_over(worker)
         elif self._differs(worker):
             self._report(worker)
 
     def _first_seen(self, pod: Pod, partition: str) -> None:
-        terminal = pod.status.phase in ("Succeeded", "Failed")
+        terminal = is_terminal(pod)
         deleting = pod.metadata.HasField("deletion_timestamp")
         if terminal and not deleting:
             return  # It ended under an earlier process and takes nothing of the node.
@@ -325,6 +328,15 @@ class Kubelet:
         if not worker.removing:
             worker.removing = True
             self._out.append(ConfirmRemoval(worker.partition, worker.pod))
+
+    def _declared_over(self, worker: PodWorker) -> None:
+        """Somebody else has written that it has ended (a pod that is evicted, or collected). That is final, and its
+        claim ends with it: what runs of it takes room that others are given (pkg/kubelet/pod_workers.go, UpdatePod)."""
+        if worker.stage is Stage.STOPPING:
+            return
+        status = worker.pod.status
+        worker.phase, worker.reason, worker.message = status.phase, status.reason, status.message
+        self._stop(worker, grace_s(worker.pod))
 
     def _deadline_exceeded(self, worker: PodWorker) -> None:
         worker.phase, worker.reason = "Failed", "DeadlineExceeded"

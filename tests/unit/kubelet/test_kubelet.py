@@ -393,3 +393,36 @@ def test_gone_codes_are_definite() -> None:
     conflict = status.conflict("pods", "p", "another UID")
     assert conflict.code is grpc.StatusCode.ABORTED
     assert world.kubelet.removal_answered("uid-p", conflict) == []
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_somebody_else_declared_over_is_stopped(phase: str) -> None:
+    """Its claim has ended with it, and its end is final: to report it Running again would be refused for ever."""
+    world, pod = World(), bound("p", termination_grace_period_seconds=7)
+    world.run(pod)
+    over = Pod()
+    over.CopyFrom(pod)
+    over.status.phase, over.status.reason, over.status.message = phase, "Evicted", "the node was low on memory"
+    out = world.see(over)
+    assert [each for each in out if isinstance(each, StopPod)] == [StopPod("uid-p", 7.0)]
+    assert not any(isinstance(each, ReportStatus) for each in out)
+    assert world.see(over) == [], "it is told once"
+    out = world.runtime(STOPPED, "uid-p", 143)
+    assert [type(each) for each in out] == [ReportStatus]
+    reported = world.status("uid-p")
+    assert (reported.phase, reported.reason, reported.message) == (phase, "Evicted", "the node was low on memory")
+    assert reported.container_statuses[0].state.terminated.exit_code == 143
+    assert world.kubelet.used == {}
+    assert world.echo(over) == []
+
+
+def test_a_pod_that_was_declared_over_before_it_started_never_starts() -> None:
+    world, pod = World(), bound("p")
+    world.see(pod, claimed=False)
+    over = Pod()
+    over.CopyFrom(pod)
+    over.status.phase = "Failed"
+    world.kubelet.pods_changed([Change("k", pod, over, "tp-1")])
+    assert world.kubelet.claim_answered("uid-p", None) == []
+    world.runtime(STOPPED, "uid-p")
+    assert world.status("uid-p").phase == "Failed"
