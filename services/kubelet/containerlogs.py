@@ -105,6 +105,7 @@ class _Cursor:
 
     def read(self) -> Iterator[bytes]:
         """Whole entries that there are now."""
+        last_look = False
         while self._file is not None:
             data = self._file.read(PART_BYTES)
             if data:
@@ -113,25 +114,30 @@ class _Cursor:
                 self._rest = data[end:]
                 if end:
                     yield data[:end]
-            elif not self._next_file():
+                continue
+            following = self._following()
+            if following is None:
                 return
+            # More may have come after its end was read and before it was rotated away.
+            last_look = not last_look
+            if last_look:
+                continue
+            opened = _open(following)
+            if opened is None:
+                return
+            self._file.close()
+            self._file, self._rest = opened, b""
 
-    def _next_file(self) -> bool:
-        """Go on with the file that came after this one; False: this is the newest."""
+    def _following(self) -> pathlib.Path | None:
+        """The file that came after this one; None: this is the newest."""
         assert self._file is not None
         here = os.fstat(self._file.fileno()).st_ino
-        files = self._files()
-        newer = files
+        newer = files = self._files()
         for number, path in enumerate(files):
             if _inode(path) == here:
                 newer = files[:number]
                 break
-        following = _open(newer[-1]) if newer else None
-        if following is None:
-            return False
-        self._file.close()
-        self._file, self._rest = following, b""
-        return True
+        return newer[-1] if newer else None
 
     def _files(self) -> list[pathlib.Path]:
         """From the newest to the oldest."""

@@ -17,6 +17,8 @@ from services.rpc.handlers import Context
 from services.rpc.status import StatusError, bad_field, not_found
 
 SERVICE = "ursa.kubelet.v1.Kubelet"
+# The end of the year 9999 (google.protobuf.Timestamp).
+TIME_S_MAX = 253_402_300_799
 
 
 class Placed(NamedTuple):
@@ -69,13 +71,18 @@ def _options(request: kubelet_pb2.ContainerLogsRequest) -> LogOptions:
     for name in ("tenant", "namespace", "pod"):
         if not getattr(request, name):
             raise bad_field(name, "is required")
+        if "/" in getattr(request, name):
+            raise bad_field(name, "may not contain '/'")
     tail = request.tail_lines if request.HasField("tail_lines") else None
     limit = request.limit_bytes if request.HasField("limit_bytes") else None
     if tail is not None and tail < 0:
         raise bad_field("tail_lines", f"must be greater than or equal to 0, is {tail}")
     if limit is not None and limit < 1:
         raise bad_field("limit_bytes", f"must be greater than 0, is {limit}")
-    since = timestamp(max(0, request.since_time.ToNanoseconds())) if request.HasField("since_time") else None
+    time = request.since_time
+    if time.seconds > TIME_S_MAX or not 0 <= time.nanos < 1_000_000_000:
+        raise bad_field("since_time", "is no time before the year 10000")
+    since = timestamp(max(0, time.ToNanoseconds())) if request.HasField("since_time") else None
     return LogOptions(request.follow, tail, limit, since, request.timestamps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.kubelet.v1 import kubelet_pb2
@@ -40,6 +41,18 @@ class Hollow:
             kubelet_pb2.ContainerLogsRequest(tenant="beta", namespace="default", pod="web").SerializeToString(),
             grpc.StatusCode.NOT_FOUND,
             'pods "web" not found',
+        ),
+        (
+            kubelet_pb2.ContainerLogsRequest(tenant="acme", namespace="default", pod="we/b").SerializeToString(),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "pod: may not contain '/'",
+        ),
+        (
+            kubelet_pb2.ContainerLogsRequest(
+                tenant="acme", namespace="default", pod="web", since_time=Timestamp(seconds=1 << 60)
+            ).SerializeToString(),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "since_time: is no time before the year 10000",
         ),
         (b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT, "request: cannot be read"),
     ],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from services.base.clock import FakeClock
+from services.kubelet import containerlogs
 from services.kubelet.containerlogs import LogOptions, read
 from services.kubelet.process.shim import LINE_BYTES_MAX, CriLog, timestamp
 
@@ -105,6 +106,26 @@ async def test_following_goes_on_over_rotations_until_the_container_has_ended(tm
         alive[0] = False
         await clock.advance(1.0)
     assert told == b"one\ntwo\nthree\nfour\nlast\n"
+
+
+async def test_what_is_written_between_the_end_of_a_file_and_its_rotation_is_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, looks = tmp_path / "0.log", [0]
+    path.write_bytes(entry(1, "one"))
+    files = containerlogs._Cursor._files
+
+    def while_they_are_looked_for(cursor: containerlogs._Cursor) -> list[pathlib.Path]:
+        looks[0] += 1
+        if looks[0] == 2:  # The first is for where to begin; now the end of the only one has been read.
+            with path.open("ab") as file:
+                file.write(entry(2, "two"))
+            path.rename(tmp_path / "0.log.1")
+            path.write_bytes(entry(3, "three"))
+        return files(cursor)
+
+    monkeypatch.setattr(containerlogs._Cursor, "_files", while_they_are_looked_for)
+    assert await shown(path) == b"one\ntwo\nthree\n"
 
 
 async def test_following_ends_at_the_limit(log: pathlib.Path) -> None:
