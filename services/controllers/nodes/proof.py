@@ -16,7 +16,8 @@ class Proof:
     def __init__(self, *, blind_after_s: float) -> None:
         self._blind_after_s = blind_after_s
         self._connected = False
-        self._sent: tuple[int, float] | None = None
+        # Pulses on their way, the oldest first: the watch may be slower than they come.
+        self._sent: dict[int, float] = {}
         self._proven_at: float | None = None
         self.since = 0.0
         self.blindnesses = 0
@@ -37,16 +38,19 @@ class Proof:
         self._connected = connected
 
     def sent(self, mark: int, now: float) -> None:
-        """A pulse is about to be written; ``mark`` tells it from all others."""
-        self._sent = mark, now
+        """A pulse is about to be written; ``mark`` tells it from all others. What is older than counts is given up."""
+        for old in [old for old, sent_at in self._sent.items() if now - sent_at > self._blind_after_s]:
+            del self._sent[old]
+        self._sent[mark] = now
 
     def seen(self, mark: int, now: float) -> bool:
         """The watch shows this pulse. True: it was the first after blindness: ``since`` is now, and what is older
         says nothing."""
-        if self._sent is None or self._sent[0] != mark or not self._connected:
+        sent_at = self._sent.get(mark)
+        if sent_at is None or not self._connected:
             return False
-        sent_at = self._sent[1]
-        self._sent = None
+        # The watch shows them in their order: one that it has passed over will not be shown any more.
+        self._sent = {later: at for later, at in self._sent.items() if at > sent_at}
         blind = self._proven_at is None or sent_at - self._proven_at > self._blind_after_s
         if blind:
             self.since = now
@@ -56,4 +60,4 @@ class Proof:
 
     def _lose(self) -> None:
         self._proven_at = None
-        self._sent = None
+        self._sent.clear()

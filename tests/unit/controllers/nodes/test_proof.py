@@ -72,3 +72,20 @@ def test_another_ones_pulse_proves_nothing() -> None:
     assert not made.seen(99, 5.1) and made.proven_at is None
     assert made.seen(1, 5.2)
     assert not made.seen(1, 5.3)  # once
+
+
+def test_a_watch_slower_than_the_pulses_come_proves_all_the_same() -> None:
+    made = proof()
+    for number in range(20):
+        made.sent(number, 2.0 * number)
+        if number >= 2:  # each is shown when the next but one has been sent
+            made.seen(number - 2, 2.0 * number + 0.5)
+    assert made.proven_at == 34.0 and made.current(38.5) and made.blindnesses == 1
+
+
+def test_pulses_that_never_come_back_are_given_up() -> None:
+    made = proof()
+    for number in range(1000):
+        made.sent(number, 2.0 * number)
+    assert len(made._sent) <= 5
+    assert not made.seen(1, 2000.0) and made.proven_at is None
