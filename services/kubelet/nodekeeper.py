@@ -2,7 +2,8 @@
 ``leasekeeper``'s. Many nodes share each message.
 
 A node that is deleted while its kubelet runs is registered again; one that exists already is adopted: its labels are
-completed and its status is taken over.
+completed and its status is taken over. A host that has lost a node to another one leaves it alone as long as it is
+Ready, so that two hosts that were given one node do not take it from each other for ever.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ BATCHES_AT_ONCE = 3
 ADOPTIONS_AT_ONCE = 16
 # A write is not repeated for this long while the watch has not shown it yet.
 SETTLE_S = 5.0
+# A node that another host has taken is looked at again after this.
+TAKEN_S = 10.0
 # Nodes decided about before other tasks get a turn.
 NODES_PER_TURN = 100
 # Nodes decided about before the first of them is written.
@@ -50,9 +53,10 @@ class NodeEntry:
     """One node of this host. Times are the clock's ``monotonic``, but ``reported_s`` is wall time.
 
     ``silent``: nothing is sent for it. ``boots``: times that its machine was started anew while this process ran.
+    ``held``: it has been this host's since this process began.
     """
 
-    __slots__ = ("boots", "has_lease", "name", "reported_s", "settling_until", "silent", "template", "zone")
+    __slots__ = ("boots", "has_lease", "held", "name", "reported_s", "settling_until", "silent", "template", "zone")
 
     def __init__(self, name: str, zone: str, template: NodeTemplate) -> None:
         self.name = name
@@ -61,6 +65,7 @@ class NodeEntry:
         self.reported_s = 0.0
         self.settling_until = 0.0
         self.has_lease = False
+        self.held = False
         self.silent = False
         self.boots = 0
 
@@ -79,6 +84,7 @@ class NodeKeeper:
         rand: Rand,
     ) -> None:
         self._connection = connection
+        self._host = host
         self._entries = {entry.name: entry for entry in entries}
         self._timing = timing
         self._clock = clock
@@ -157,6 +163,7 @@ class NodeKeeper:
                 entry.has_lease = False
             elif entry.name not in self._registered:
                 self._registered.add(entry.name)
+                entry.held = True
                 leaseless.append(entry.name)
         # What the first list brings was there before this process: its leases are as they should be.
         self._leases.begin(leaseless, fresh=self._informer.has_synced)
@@ -297,6 +304,9 @@ class NodeKeeper:
         try:
             found = await nodes.get(entry.name)
             previous = found.metadata.labels.get(nodestatus.HOST_LABEL, "")
+            if entry.held and previous not in ("", self._host) and nodestatus.is_ready(found):
+                self._leave(entry, previous)
+                return True
             _log.warning(
                 "adopting a node that was registered before",
                 extra={"partition": self.name, "node": entry.name, "previous_host": previous},
@@ -308,6 +318,14 @@ class NodeKeeper:
             return False
         self._count(NodeAction.UPDATE, None, 1)
         return True
+
+    def _leave(self, entry: NodeEntry, host: str) -> None:
+        if not entry.settling_until:
+            _log.error(
+                "another host has taken a node; it is left alone while it is Ready",
+                extra={"partition": self.name, "node": entry.name, "host": host},
+            )
+        entry.settling_until = self._clock.monotonic() + TAKEN_S
 
     def _created(self, entry: NodeEntry) -> Node:
         return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time(), entry.boots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.api.kinds import EVENTS, LEASES, NODES, PODS, TENANT_PARTITIONS
 from services.base.rand import Rand
+from services.kubelet.nodestatus import HOST_LABEL
 from services.rpc import status
 from tests.support.client_world import node
 from tests.support.kubelet_world import KubeletWorld, partition_object
@@ -79,6 +80,31 @@ async def test_an_existing_node_is_adopted_with_what_others_added() -> None:
         assert (found.metadata.uid, found.spec.unschedulable, found.metadata.labels["team"]) == (uid, True, "a")
         assert found.metadata.labels["kubernetes.io/hostname"] == "rp-1-n0000"
         assert {c.type: c.status for c in found.status.conditions}["Ready"] == "True"
+
+
+async def test_a_node_that_another_host_has_taken_is_left_alone_while_it_is_ready() -> None:
+    """Two hosts were given one node: they must not take it from each other for ever."""
+    world = KubeletWorld(nodes=2)
+
+    def of_another(ready: str) -> None:
+        taken = world.node("rp-1-n0000")
+        taken.metadata.labels[HOST_LABEL] = "host-2"
+        for condition in taken.status.conditions:
+            if condition.type == "Ready":
+                condition.status = ready
+        world.rps[0].put(NODES, taken)
+
+    async with world.running():
+        await world.clock.advance(15)
+        of_another("True")
+        before = len(world.rps[0].calls)
+        await world.clock.advance(60)
+        assert world.node("rp-1-n0000").metadata.labels[HOST_LABEL] == "host-2"
+        about_it = [call for call, _ in world.rps[0].calls[before:] if call in ("Get", "Update", "BatchCreate")]
+        assert about_it.count("Get") <= 7 and "Update" not in about_it
+        assert world.node("rp-1-n0001").metadata.labels[HOST_LABEL] == "host-1"
+        of_another("Unknown")
+        await world.until(lambda: world.node("rp-1-n0000").metadata.labels[HOST_LABEL] == "host-1", seconds=25)
 
 
 async def test_a_node_and_a_lease_that_were_deleted_come_back() -> None:
