@@ -19,6 +19,7 @@ from services.controllers.nodes.facts import (
     LEASE_ACCESSORS,
     NODE_ACCESSORS,
     SYSTEM_TENANT,
+    UNREADY,
     LeaseFact,
     NodeFact,
     Ready,
@@ -168,8 +169,8 @@ class NodesController:
                 tenant.node_tainted(change.key, new)
         if was == now:
             return
-        lost = now in (Ready.FALSE, Ready.UNKNOWN)
-        if lost and was in (Ready.FALSE, Ready.UNKNOWN):
+        lost = now in UNREADY
+        if lost and was in UNREADY:
             return
         for tenant in self.tenants.values():
             tenant.node_ready(change.key, not lost)

@@ -50,6 +50,7 @@ class Ready(enum.IntEnum):
     UNKNOWN = 3
 
 
+UNREADY = (Ready.FALSE, Ready.UNKNOWN)
 _READY = {"True": Ready.TRUE, "False": Ready.FALSE}
 
 

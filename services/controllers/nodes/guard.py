@@ -59,11 +59,15 @@ class NodeGuard:
                 group.create_task(self._read(name, found))
         return Reading(at, found)
 
+    def is_fresh(self, reading: Reading) -> bool:
+        """It justifies deletions still."""
+        return self._clock.monotonic() - reading.at <= self._confirmed_for_s
+
     def taints(self, reading: Reading, name: str) -> list[Taint]:
         """The NoExecute taints of the node that justify a deletion right now; empty: none does (yet)."""
         now = self._clock.monotonic()
         node = reading.nodes.get(name)
-        if node is None or now - reading.at > self._confirmed_for_s:
+        if node is None or not self.is_fresh(reading):
             return []
         return [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE and self._holds(taint.key, node, now)]
 

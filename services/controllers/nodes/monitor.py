@@ -14,13 +14,11 @@ from services.client.informer import Change
 from services.controllers.nodes import changes
 from services.controllers.nodes.changes import Execute
 from services.controllers.nodes.config import NodesConfig
-from services.controllers.nodes.facts import NOT_READY, UNREACHABLE, LeaseFact, NodeFact, Ready
+from services.controllers.nodes.facts import NOT_READY, UNREACHABLE, UNREADY, LeaseFact, NodeFact, Ready
 from services.controllers.nodes.health import HealthTable
 from services.controllers.nodes.proof import Proof
 from services.controllers.nodes.ttl import TtlStep
 from services.controllers.nodes.zones import Disruption, Zones
-
-_UNREADY = (Ready.FALSE, Ready.UNKNOWN)
 
 
 class Write(NamedTuple):
@@ -60,7 +58,7 @@ class NodeMonitor:
             self.table.put(new, now)
             if old is not None and old.zone != new.zone:
                 self.zones.spare(old.name, old.zone)
-            if new.ready not in _UNREADY:
+            if new.ready not in UNREADY:
                 self._granted.discard(new.name)
                 self.zones.spare(new.name, new.zone)
             self._dirty[new.name] = None

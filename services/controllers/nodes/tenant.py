@@ -16,7 +16,7 @@ from services.controllers.events import About, EventRecorder
 from services.controllers.nodes import marking, metrics, podwrites
 from services.controllers.nodes.config import NodesConfig
 from services.controllers.nodes.evictions import Eviction, Evictions
-from services.controllers.nodes.facts import NodeFact, taint_message
+from services.controllers.nodes.facts import UNREADY, NodeFact, taint_message
 from services.controllers.nodes.guard import NodeGuard
 from services.controllers.nodes.toleration import stays_s
 from services.controllers.pods import SeenPod
@@ -161,6 +161,7 @@ class TenantNodes:
         """Confirm, tell, confirm again, delete. Raises ``StatusError``: this partition does not answer."""
         reading = await self._guard.read({eviction.pod.node for eviction in batch})
 
+        # Of the reading that is the newest when it is asked.
         def justified(eviction: Eviction) -> bool:
             taints = self._guard.taints(reading, eviction.pod.node)
             return bool(taints) and stays_s(taints, eviction.pod.tolerations) is not None
@@ -169,7 +170,9 @@ class TenantNodes:
         if not chosen:
             return
         told = await self._tell(chosen)
-        # Telling took its time: what justified the deletion may have gone meanwhile.
+        # Telling took its time: what justified the deletion may have gone meanwhile, and the reading may be too old.
+        if not self._guard.is_fresh(reading):
+            reading = await self._guard.read({eviction.pod.node for eviction in told})
         ready = [eviction for eviction in self._split(told, justified, 0.0) if self.evictions.is_planned(eviction)]
         if ready:
             await self._delete(ready)
@@ -226,6 +229,8 @@ class TenantNodes:
                 self._wake_marking.clear()
                 await self._wake_marking.wait()
                 continue
+            # Off the list first: what is seen of the node from now on puts it there anew.
+            del self._unready[node]
             try:
                 marked = await self._mark(node, podwrites.not_ready, None)
             except StatusError as failure:
@@ -233,6 +238,7 @@ class TenantNodes:
                     "pods of a node that is not ready wait: their tenant partition does not answer",
                     extra={"tenant_partition": self.partition, "node": node, "cause": failure.message},
                 )
+                self._mark_again(node)
                 await self._clock.sleep(backoff.next())
                 continue
             for pod in marked.written:
@@ -241,10 +247,16 @@ class TenantNodes:
                     about, kind="Warning", reason=podwrites.NODE_NOT_READY, message=podwrites.NOT_READY_MESSAGE
                 )
             if marked.failed:
+                self._mark_again(node)
                 await self._clock.sleep(backoff.next())
             else:
                 backoff.reset()
-                self._unready.pop(node, None)
+
+    def _mark_again(self, node: str) -> None:
+        """After the others: what cannot be written for one holds up none of them. Not if it is ready by now."""
+        fact = self._fact_of(node)
+        if fact is not None and fact.ready in UNREADY:
+            self._unready[node] = None
 
     async def _mark(self, node: str, change: marking.Change, only: frozenset[str] | None) -> marking.Marked:
         return await marking.mark(

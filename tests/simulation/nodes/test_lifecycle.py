@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import grpc
+
 from services.api.kinds import EVENTS, NODES, PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Toleration
 from services.controllers.nodes.facts import NOT_READY, TTL_ANNOTATION, UNREACHABLE
 from services.controllers.nodes.zones import ZoneState
+from services.rpc.status import StatusError
 from tests.simulation.nodes.world import CONFIG, World, world
 
 EXECUTE, SCHEDULE = "NoExecute", "NoSchedule"
@@ -167,6 +170,36 @@ async def test_a_dead_tenant_partition_delays_no_other_and_its_evictions_wait() 
         await made.step(20)
         assert made.ending("tp-1") == {"web"}
         assert condition(made, "tp-1", "web", "DisruptionTarget") == ("True", "DeletionByTaintManager")
+
+
+async def test_a_tenant_partition_slower_than_a_reading_is_good_still_evicts() -> None:
+    async with world() as made:
+        made.add_pod("web", "n0")
+        await made.step(1)
+        slow = made.tenants["tp-1"]
+        call = slow.call
+
+        async def call_late(path: str, data: bytes) -> bytes:
+            if path.endswith("/List"):
+                await made.clock.sleep(CONFIG.confirmed_for_s + 1.0)
+            return await call(path, data)
+
+        slow.call = call_late  # type: ignore[method-assign]
+        made.die("n0")
+        await made.step(100)
+        assert made.ending("tp-1") == {"web"}
+
+
+async def test_a_pod_that_cannot_be_marked_holds_up_no_other_node() -> None:
+    async with world() as made:
+        made.add_pod("refused", "n0", tolerations=tolerating(None))
+        made.add_pod("other", "n1", tolerations=tolerating(None))
+        made.tenants["tp-1"].poison("refused", StatusError(grpc.StatusCode.INVALID_ARGUMENT, "Invalid", "no"))
+        made.die("n0")
+        made.die("n1")
+        await made.step(120)
+        assert condition(made, "tp-1", "refused", "Ready")[0] == "True"
+        assert condition(made, "tp-1", "other", "Ready") == ("False", "NodeNotReady")
 
 
 async def test_evictions_that_wait_for_a_dead_tenant_partition_are_cancelled_when_the_node_returns() -> None:
