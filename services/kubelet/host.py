@@ -236,7 +236,7 @@ class Host:
         suspects = self._leftovers.suspects(machine, partition)
         tenancy = self._tenancies.get(partition)
         if suspects and tenancy is not None and self._tasks is not None:
-            settling = self._leftovers.settle(machine, suspects, tenancy.connection.clientset)
+            settling = self._leftovers.settle(machine, suspects, lambda: tenancy.connection.clientset)
             tenancy.tasks.append(self._tasks.start(settling, name=f"leftovers-{machine.name}"))
 
     def placed(self, tenant: str, namespace: str, name: str) -> Placed | None:

@@ -7,7 +7,7 @@ own partition has confirmed it; a partition that cannot be reached confirms noth
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -51,20 +51,27 @@ class Leftovers:
         self._asked.update(left.uid for left in found)
         return found
 
-    async def settle(self, machine: Machine, suspects: Sequence[Leftover], clients: Clientset) -> None:
-        """Ask about each until there is an answer; end those that nobody wants."""
+    async def settle(self, machine: Machine, suspects: Sequence[Leftover], clients: Callable[[], Clientset]) -> None:
+        """Ask about each until there is an answer; end those that nobody wants. ``clients``: of their partition as it
+        is reached now, which may change meanwhile."""
         backoff = Backoff(self._rand, initial_s=RETRY_INITIAL_S, maximum_s=RETRY_MAX_S)
-        for left in suspects:
-            while True:
-                try:
-                    pod = await _read(clients, left)
-                    break
-                except StatusError as failure:
-                    _log.warning("cannot ask about a pod", extra={**_fields(left), "cause": failure.message})
-                    await self._clock.sleep(backoff.next())
-            backoff.reset()
-            self._asked.discard(left.uid)
-            self._decide(machine, left, pod)
+        waiting = {left.uid for left in suspects}
+        try:
+            for left in suspects:
+                while True:
+                    try:
+                        pod = await _read(clients(), left)
+                        break
+                    except StatusError as failure:
+                        _log.warning("cannot ask about a pod", extra={**_fields(left), "cause": failure.message})
+                        await self._clock.sleep(backoff.next())
+                backoff.reset()
+                waiting.discard(left.uid)
+                self._asked.discard(left.uid)
+                self._decide(machine, left, pod)
+        finally:
+            # Should the partition be left before it has answered, it may be asked when it is back.
+            self._asked -= waiting
 
     def hear(self, event: RuntimeEvent) -> bool:
         """A runtime tells of a pod that no kubelet knows; False: it is none of these either."""
