@@ -101,8 +101,7 @@ class ChaosParameters:
 
     @property
     def review_s(self) -> float:
-        """How long a claim may be without a pod before its partition is asked. Claims whose pods ended while nobody
-        managed them (their controllers had just been killed) wait for it."""
+        """How long a claim may be without a pod before its partition is asked."""
         return min(60.0, 2 * self.grace_s)
 
     @property

@@ -84,6 +84,8 @@ class ClaimBook:
         self._later = DelayLine()
         self._again = DelayLine()
         self._ended: dict[str, None] = {}
+        # Claims without a bound pod when the book was opened: nobody saw what became of those before.
+        self._unsure: dict[str, None] = {}
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +112,8 @@ class ClaimBook:
     def open(self, pods: Mapping[str, SeenPod], now: float, wall: float) -> None:
         """Claims and bound pods are known completely from here on; ``pods`` is kept current by its owner. A claim that
         is older than the review period (``wall``, Unix seconds; a clock decides only when to ask) is asked about at
-        once: its pod may have ended while nobody looked."""
+        once: its pod may have ended while nobody looked. Of a younger one that is to be found out by ``take_unsure``:
+        to ask about it would revoke a bind that is under way."""
         self._pods = pods
         self._due.clear()
         self._later.clear()
@@ -125,11 +128,13 @@ class ClaimBook:
                     waiting.append((now + max(0.0, left), uid))
         for due, uid in sorted(waiting):
             self._later.put(uid, due, Cause.REVIEW)
+        self._unsure = {uid: None for due, uid in waiting if due > now}
 
     def close(self) -> None:
         """The pods are not known any more: nothing is asked until ``open``, and what is in flight will not come back.
         The claims stay."""
         self._pods = None
+        self._unsure.clear()
         self._asking.clear()
         self._due.clear()
         self._later.clear()
@@ -179,6 +184,30 @@ class ClaimBook:
         self._due.pop(uid, None)
         self._later.discard(uid)
         self._again.discard(uid)
+
+    # What became of pods before the book was opened
+
+    def take_unsure(self, limit: int) -> list[Claim]:
+        """Up to ``limit`` claims whose pods somebody has to read: they may have ended while nobody looked."""
+        taken: list[Claim] = []
+        while self._unsure and len(taken) < limit:
+            uid = next(iter(self._unsure))
+            del self._unsure[uid]
+            if uid in self._later:
+                taken.append(self.claims[uid])
+        return taken
+
+    def still_unsure(self, claims: Iterable[Claim]) -> None:
+        """Their pods could not be read."""
+        self._unsure.update((claim.uid, None) for claim in claims if self._is_waiting(claim))
+
+    def found_over(self, claim: Claim, now: float) -> None:
+        """The pod of one that was taken is gone, has ended or is elsewhere: ask now. A newer claim waits as it did."""
+        if self._is_waiting(claim):
+            self._ask(claim.uid, Cause.HINT, now)
+
+    def _is_waiting(self, claim: Claim) -> bool:
+        return self._pods is not None and self.claims.get(claim.uid) == claim and claim.uid in self._later
 
     # Questions
 

@@ -74,7 +74,7 @@ class TenantClaims:
     def rebind(self, pods: TenantPods) -> None:
         """Its endpoints are others now."""
         if self._review is not None:
-            self._review.pods = pods.connection.clientset.pods
+            self._review.rebind(pods.connection.clientset.pods)
 
     def disconnect(self) -> None:
         """The partition's object is gone: nobody can be asked, so its claims stay as they are."""

@@ -25,6 +25,7 @@ from services.client.clientset import Outcome
 from services.controllers.claims import metrics
 from services.controllers.claims.book import Cause, ClaimBook, Question
 from services.controllers.claims.facts import Stay, judge, revocation
+from services.controllers.claims.lookup import Lookup, PodReads
 from services.controllers.config import ClaimsConfig
 from services.rpc.status import StatusError
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class TenantPods(Protocol):
+class TenantPods(PodReads, Protocol):
     """The tenant partition, as far as claims go. Raises ``StatusError``."""
 
     async def batch_revoke_bind(
@@ -50,7 +51,7 @@ class Claims(Protocol):
 
 
 class TenantReview:
-    """``wake`` after every change of ``book``; ``pods`` may be replaced while it runs (other endpoints)."""
+    """``wake`` after every change of ``book``; ``rebind`` when the partition has other endpoints."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class TenantReview:
         clock: Clock,
         rand: Rand,
     ) -> None:
-        self.pods = pods
+        self._pods = pods
         self._partition = partition
         self._resource_partition = resource_partition
         self._book = book
@@ -73,13 +74,27 @@ class TenantReview:
         self._clock = clock
         self._rand = rand
         self._wake = asyncio.Event()
+        self._lookup = Lookup(
+            pods,
+            resource_partition,
+            book,
+            found=self._wake.set,
+            backoff_max_s=config.backoff_max_s,
+            clock=clock,
+            rand=rand,
+        )
 
     def wake(self) -> None:
         self._wake.set()
+        self._lookup.wake()
+
+    def rebind(self, pods: TenantPods) -> None:
+        self._pods = self._lookup.pods = pods
 
     async def run(self) -> None:
         """Until cancelled."""
         async with Supervisor() as tasks:
+            tasks.start(self._lookup.run(), name=f"claims-{self._partition}-pods")
             for number in range(1, self._config.batches_in_flight):
                 tasks.start(self._lane(self._config.batch_claims), name=f"claims-{self._partition}-{number}")
             await self._lane(1)
@@ -123,7 +138,7 @@ class TenantReview:
         for cause, count in Counter(question.cause for question in questions).items():
             metrics.QUESTIONS.labels(self._partition, cause.value).inc(count)
         asked = [revocation(question.claim) for question in questions]
-        outcomes = await self.pods.batch_revoke_bind(asked, timeout_s=self._config.call_timeout_s)
+        outcomes = await self._pods.batch_revoke_bind(asked, timeout_s=self._config.call_timeout_s)
         return _complete(outcomes, len(questions))
 
     async def _settle(self, questions: Sequence[Question], outcomes: Sequence[RevocationOutcome]) -> None:

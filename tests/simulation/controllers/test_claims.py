@@ -204,6 +204,31 @@ async def test_what_ended_while_no_manager_ran_is_found_at_the_start() -> None:
         assert made.resource.claims == {kept.metadata.uid, young.metadata.uid}
 
 
+async def test_what_just_ended_while_no_manager_ran_waits_for_no_review_and_binds_under_way_go_on() -> None:
+    async with world() as made:
+        pending, absent, over, elsewhere, again = (
+            made.claimed(name) for name in ("pending", "absent", "over", "elsewhere", "again")
+        )
+        tenant = made.tenants["tp-1"]
+        tenant.remove(PODS, "absent", "acme", "default")
+        over.status.phase = "Failed"
+        elsewhere.spec.node_name, elsewhere.spec.resource_partition = "n1", "rp-2"
+        for changed in (over, elsewhere):
+            tenant.put(PODS, changed)
+        tenant.remove(PODS, "again", "acme", "default")
+        tenant.put(PODS, pod("again"))
+        tenant.fall_silent("Get", how="unavailable")
+        await made.started()
+        await made.clock.advance(1)
+        assert made.resource.released() == {} and tenant.revocations == []
+        tenant.speak()
+        gone = {absent.metadata.uid: "ABSENT", again.metadata.uid: "ABSENT", over.metadata.uid: "TERMINAL"}
+        gone[elsewhere.metadata.uid] = "BOUND_ELSEWHERE"
+        await made.until(lambda: made.resource.released() == gone, seconds=10)
+        assert made.resource.claims == {pending.metadata.uid}
+        assert pending.metadata.uid not in {uid for batch in tenant.revocations for uid in batch}
+
+
 async def test_one_pod_without_an_answer_holds_up_no_other() -> None:
     async with world() as made:
         await made.started()

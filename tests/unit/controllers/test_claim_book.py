@@ -99,6 +99,26 @@ def test_at_the_start_claims_older_than_the_period_are_due_and_others_keep_their
     assert taken(book, 67.0) == [("ahead", Cause.REVIEW)]  # a clock that is ahead delays by one period at most
 
 
+def test_at_the_start_young_claims_without_a_pod_are_unsure_and_one_found_over_is_asked_about_at_once() -> None:
+    book = ClaimBook(review_after_s=REVIEW_S, retry_after_s=RETRY_S)
+    for uid, created in (("old", 900.0), ("over", 990.0), ("newer", 990.0), ("silent", 990.0), ("bound", 990.0)):
+        book.claimed(claim(uid, created=created), 0.0)
+    book.open({"bound": bound("bound")}, 7.0, 1000.0)
+    book.claimed(claim("later"), 7.5)
+    assert taken(book, 8.0) == [("old", Cause.REVIEW)]
+    unsure = {one.uid: one for one in book.take_unsure(100)}
+    assert set(unsure) == {"over", "newer", "silent"} and book.take_unsure(100) == []
+    book.claimed(claim("newer", epoch=1), 9.0)
+    for uid in ("over", "newer"):
+        book.found_over(unsure[uid], 10.0)
+    book.still_unsure([unsure["silent"], unsure["newer"]])
+    assert taken(book, 10.0) == [("over", Cause.HINT)]
+    assert [one.uid for one in book.take_unsure(100)] == ["silent"]
+    book.close()
+    book.found_over(unsure["silent"], 11.0)
+    assert taken(book, 1e9) == []
+
+
 def test_no_claim_is_asked_about_twice_at_a_time() -> None:
     book = opened()
     book.claimed(claim("a"), 0.0)
