@@ -20,7 +20,7 @@ from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim
 from services.base.clock import Clock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
-from services.base.timeline import OFF, PodTimeline, Stage
+from services.base.timeline import OFF, PodTimeline
 from services.client.informer import Change
 from services.client.partitions import Connection, PartitionDirectory
 from services.client.timers import Timers
@@ -53,13 +53,14 @@ from services.kubelet.logservice import Placed
 from services.kubelet.machine import Disturbance, Machine, Trouble
 from services.kubelet.nodekeeper import NodeEntry, NodeKeeper
 from services.kubelet.orphans import Orphans
+from services.kubelet.podmarks import PodMarks
 from services.kubelet.pools import nodes_of, runtime_of
 from services.kubelet.provenance import Origin, Provenance, UnknownPod
 from services.kubelet.proxy import Proxies
-from services.kubelet.runtime import ContainerRuntime, Listener, Runtime, RuntimeEvent, RuntimeEventType
+from services.kubelet.runtime import ContainerRuntime, Listener, Runtime, RuntimeEvent
 from services.kubelet.tenancy import Tenancy
 from services.kubelet.tenantlink import TenantLink
-from services.kubelet.worker import Stage as WorkerStage
+from services.kubelet.worker import Stage
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,6 @@ class Host:
         timeline: PodTimeline = OFF,
     ) -> None:
         self.port = 0  # Of the process' own services; set before ``run``.
-        self._timeline = timeline
         self._config = config
         self._clock = clock
         self._rand = rand
@@ -90,6 +90,7 @@ class Host:
         self._timers = Timers(clock)
         self._make_runtime = make_runtime or partial(runtime_of, config, clock, rand)
         self.provenance = Provenance()
+        self._marks = PodMarks(timeline, self.provenance)
         self.nodes: list[Machine] = []
         self._of_kubelet: dict[int, Machine] = {}
         self._orphans = Orphans()
@@ -204,13 +205,11 @@ class Host:
         """The kubelet forgets everything; a dead machine's containers are gone, a crashed kubelet's have nobody."""
         before, runtime = machine.kubelet, machine.runtime
         assert isinstance(runtime, HollowRuntime)
-        metrics.RUNNING_PODS.dec(sum(worker.stage is WorkerStage.RUNNING for worker in before.workers.values()))
+        metrics.RUNNING_PODS.dec(sum(worker.stage is Stage.RUNNING for worker in before.workers.values()))
         if machine.dead:
             gone = [*before.workers, *self._orphans.drop(machine)]
             runtime.kill(gone)
-            if self._timeline.on:
-                for uid in gone:
-                    self._timeline.mark(Stage.END, uid, str(before.facts))
+            self._marks.gone(gone, before.facts)
         else:
             self._orphans.leave(machine)
         runtime.remember(machine.name)
@@ -261,8 +260,8 @@ class Host:
         for _, old, pod, _ in decoded:
             if pod is not None:
                 self.provenance.tenant_seen(pod.metadata.tenant, partition)
-                if old is None and self._timeline.on:
-                    self._timeline.mark(Stage.NODE_SEEN, pod.metadata.uid, str(node.kubelet.facts))
+                if old is None:
+                    self._marks.seen(pod.metadata.uid, node.kubelet.facts)
         kubelet = node.kubelet
         self._carry_out(node, kubelet.pods_changed(decoded), partition)
         for change in changes:
@@ -271,21 +270,10 @@ class Host:
                 worker.keep(change.new.data)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
-        self._mark_runtime(event)
+        self._marks.heard(event)
         if self.provenance.peek(event.uid) is None and (self._orphans.hear(event) or self._leftovers.hear(event)):
             return
         self._with_origin(event.uid, lambda kubelet: kubelet.runtime_event(event))
-
-    def _mark_runtime(self, event: RuntimeEvent) -> None:
-        origin = self.provenance.peek(event.uid) if self._timeline.on else None
-        if origin is None:
-            return
-        node = str(origin.kubelet.facts)
-        if event.type is RuntimeEventType.STARTED:
-            self._timeline.mark(Stage.RUN, event.uid, node)
-            self._timeline.mark(Stage.STARTED, event.uid, node)
-        elif event.type in (RuntimeEventType.EXITED, RuntimeEventType.STOPPED):
-            self._timeline.mark(Stage.END, event.uid, node)
 
     def _timer(self, uid: str, wake: Wake) -> None:
         self._if_known(uid, lambda kubelet: kubelet.timer(uid, wake))
@@ -316,6 +304,11 @@ class Host:
         origin = self.provenance.peek(uid)
         if origin is not None and not self._cut_off(origin, ClaimCapacity(origin.partition, uid)):
             self._if_known(uid, lambda kubelet: kubelet.claim_answered(uid, refusal))
+
+    def may_remove(self, pod: Pod) -> bool:
+        """For the links: the confirmation may be sent now; else it waits, or an earlier life of the kubelet gave it."""
+        origin = self.provenance.peek(pod.metadata.uid)
+        return origin is not None and not self._cut_off(origin, ConfirmRemoval(origin.partition, pod))
 
     def removal_answered(self, uid: str, error: StatusError | None) -> None:
         origin = self.provenance.peek(uid)
@@ -390,8 +383,7 @@ class Host:
                 case Trace() as done:
                     tracing.record(done, node=kubelet.facts.name, partition=kubelet.facts.resource_partition)
                 case Acknowledged(uid):
-                    if self._timeline.on:
-                        self._timeline.mark(Stage.RUNNING, uid, str(kubelet.facts))
+                    self._marks.running(uid, kubelet.facts)
                 case Forget(uid):
                     self.provenance.forget(uid)
                     if node.containers is not None:

@@ -40,6 +40,8 @@ class Owner(Protocol):
 
     def status_written(self, uid: str, error: StatusError | None) -> None: ...
 
+    def may_remove(self, pod: Pod) -> bool: ...
+
     def removal_answered(self, uid: str, error: StatusError | None) -> None: ...
 
 
@@ -174,7 +176,9 @@ class TenantLink:
             self._removals_wake.clear()
             while self._removals:
                 uids = list(itertools.islice(self._removals, BATCH_MAX))
-                pods = [self._removals.pop(uid) for uid in uids]
+                pods = [pod for uid in uids if self._owner.may_remove(pod := self._removals.pop(uid))]
+                if not pods:
+                    continue
                 again = self._settle_removals(pods, await self._remove(pods))
                 if len(again) < len(pods):
                     backoff.reset()

@@ -90,6 +90,36 @@ async def test_what_was_on_its_way_when_the_node_was_cut_off_is_sent_when_it_ret
         await world.until(lambda: world.phase("p") == "Running", seconds=10)
 
 
+async def test_a_confirmation_on_its_way_when_the_node_was_cut_off_is_sent_when_it_returns() -> None:
+    world = KubeletWorld(nodes=2)
+    async with running(world, p=N0, q=N1) as host:
+        world.tps[0].fall_silent("BatchDelete", how="unavailable")
+        for name in ("p", "q"):
+            await world.delete(name, grace_s=1)
+        await world.clock.advance(5)
+        host.disturber.disturb(Disturbance.CUT, nodes=[N0])
+        world.tps[0].speak()
+        await world.until(lambda: world.pod("q") is None, seconds=10)
+        await world.clock.advance(30)
+        assert world.pod("p") is not None, "a node that is cut off confirmed a deletion"
+        host.disturber.restore()
+        await world.until(lambda: world.pod("p") is None, seconds=10)
+
+
+async def test_a_confirmation_on_its_way_when_the_machine_died_is_not_sent_for_it() -> None:
+    world = KubeletWorld(nodes=1)
+    async with running(world, p=N0) as host:
+        world.tps[0].fall_silent("BatchDelete", how="unavailable")
+        await world.delete("p", grace_s=1)
+        await world.clock.advance(5)
+        host.disturber.disturb(Disturbance.DEATH, nodes=[N0])
+        world.tps[0].speak()
+        await world.clock.advance(30)
+        assert world.pod("p") is not None, "a dead machine confirmed a deletion"
+        host.disturber.restore()
+        await world.until(lambda: world.pod("p") is None, seconds=10)
+
+
 async def test_a_deletion_while_a_node_is_cut_off_is_confirmed_when_it_returns() -> None:
     world = KubeletWorld(nodes=1)
     async with running(world, p=N0) as host:
