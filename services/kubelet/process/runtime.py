@@ -130,9 +130,13 @@ class ProcessRuntime:
             # Without the file (a full disk) the keeper takes the grace of the pod's spec.
             with contextlib.suppress(OSError):
                 state.files.write(container, f"{kept.number}.stop", f"{grace_s:.3f}")
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(kept.pidfd, signal.SIGTERM)
+            self._ask_to_stop(kept)
         self._if_over(uid, state)
+
+    @staticmethod
+    def _ask_to_stop(kept: _Kept) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(kept.pidfd, signal.SIGTERM)
 
     def forget(self, uid: str) -> None:
         state = self._pods.pop(uid, None)
@@ -236,7 +240,12 @@ class ProcessRuntime:
             return
         del state.kept[container]
         found = state.files.read(container, kept.number)
-        if found is None:
+        if found is not None and found.alive:
+            # Not this shim's start: one that a kubelet before this one had just begun was first, and has it.
+            self._follow(uid, container, found)
+            if state.stopping and container in state.kept:
+                self._ask_to_stop(state.kept[container])
+        elif found is None:
             message = "the container's keeper ended before it could start the command"
             self._soon(_exited(uid, container, kept.number, UNKNOWN_CODE, UNKNOWN_REASON, message))
         else:

@@ -200,6 +200,24 @@ async def test_a_kubelet_that_comes_back_finds_what_runs_and_what_ended(root: pa
     assert texts(log_of(root, pod)) == ["stdout F went on"]
 
 
+async def test_a_start_that_a_kubelet_did_not_live_to_see_is_found_by_the_next(root: pathlib.Path) -> None:
+    """Its keeper has not yet written that it is there, so another one is started; the first has the container."""
+    pod = shell("p", "echo up; sleep 300")
+    async with kubelet(root) as one:
+        await one.run(pod)
+        begun = (await one.until(STARTED, "c0")).started_s
+    async with kubelet(root) as two:
+        # As it would have seen it a moment earlier.
+        two.runtime._start(two.runtime._pods["uid-p"], pod, pod.spec.containers[0], 0)
+        await until(lambda: two.runtime._pods["uid-p"].kept["c0"].process is None, "the first keeper is followed")
+        assert (await two.until(STARTED, "c0")).started_s == begun
+        assert two.runtime.is_running("uid-p", "c0")
+        assert [event for event in two.events if event.type is EXITED] == []
+        await until(lambda: texts(log_of(root, pod)) == ["stdout F up"], "it was started once")
+        two.runtime.stop("uid-p", 5.0)
+        assert (await two.until(STOPPED)).exit_code == 143
+
+
 async def test_a_keeper_that_was_killed_takes_its_container_with_it(root: pathlib.Path) -> None:
     pod = shell("p", "sleep 600 & sleep 600")
     async with kubelet(root) as one:
