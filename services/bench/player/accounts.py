@@ -27,10 +27,10 @@ class Account:
 
 
 def settle(
-    journal: Journal, table: Table, nodes: Set[str], violations: Sequence[str], marks: Iterable[Mark] = ()
+    journal: Journal, table: Table, nodes: Set[str], violations: Sequence[str], marks: Iterable[Mark] | None = None
 ) -> Account:
     """``nodes``: all that exist, as ``rp/name``. ``violations``: what the witness complained of. ``marks``: the
-    kubelets' run journals."""
+    kubelets' run journals, whole; None: they wrote none (a cluster that was started without)."""
     by_uid = table.rows()
     rows = np.array([by_uid.get(uid, -1) for uid in journal.uids], dtype=np.int64)
     deleted = np.array([uid in journal.deleted for uid in journal.uids], dtype=bool)
@@ -53,7 +53,7 @@ def settle(
             idle, "pods of workloads were not Running", lambda: [table.uids[at] for at in np.flatnonzero(idle)[:_SHOWN]]
         ),
         *_elsewhere(table, nodes),
-        *_ran_twice(marks),
+        *(_journaled(table, marks) if marks is not None else ()),
     ]
     if len(set(journal.uids)) < len(journal.uids):
         problems.append("two creates were acknowledged with the same uid")
@@ -79,12 +79,17 @@ def _elsewhere(table: Table, nodes: Set[str]) -> list[str]:
     return [f"pods on nodes that do not exist: {', '.join(missing[:_SHOWN])}"] if missing else []
 
 
-def _ran_twice(marks: Iterable[Mark]) -> list[str]:
-    """By the runtimes themselves: a pod begins on one node only, though perhaps again there after a restart."""
+def _journaled(table: Table, marks: Iterable[Mark]) -> list[str]:
+    """By the runtimes themselves: a pod begins on one node only, though perhaps again there after a restart. What was
+    seen Running and is in no journal was judged by nobody."""
     where: dict[str, str] = {}
     found = [
         f"pod {mark.uid} ran on {where[mark.uid]} and on {mark.node}"
         for mark in marks
         if mark.stage is Stage.RUN and where.setdefault(mark.uid, mark.node) != mark.node
-    ]
-    return found[:_SHOWN]
+    ][:_SHOWN]
+    ran = np.flatnonzero(np.isfinite(table.times["running"]))
+    untold = [table.uids[row] for row in ran if table.uids[row] not in where]
+    if untold:
+        found.append(f"{len(untold)} pods ran and are in no run journal, as {', '.join(untold[:_SHOWN])}")
+    return found

@@ -159,12 +159,15 @@ class _Run:
             await observer.look()
             result.observations = observer.observations()
         result.requests = self._journal.played(began)
+        # Timelines are whole up to a second ago, and everything that counts has happened.
+        await self._clock.sleep(2 * timeline.FLUSH_S)
         self._evaluate(result)
 
     def _evaluate(self, result: Result) -> None:
         table = sightings.load(self._directory / "sightings.npz")
         files = self._cluster.timelines()
-        marks = (mark for file in files if file.name.startswith("hollow") for mark in timeline.read(file))
+        journals = [file for file in files if file.name.startswith("hollow")]
+        marks = (mark for file in journals for mark in timeline.read(file)) if journals else None
         account = accounts.settle(self._journal, table, self._nodes.names, self._violations, marks)
         result.problems += account.problems
         played = Played(

@@ -65,7 +65,7 @@ class World:
     def settle(self, *marks: Mark) -> accounts.Account:
         self.seen.save(self._file)
         self.table = sightings.load(self._file)
-        return accounts.settle(self.journal, self.table, NODES, self.seen.problems, marks)
+        return accounts.settle(self.journal, self.table, NODES, self.seen.problems, marks or None)
 
 
 @pytest.fixture
@@ -77,7 +77,8 @@ def test_a_run_in_which_everything_ran_counts(world: World) -> None:
     world.create("a", "b")
     world.runs("a", at=0.5)
     world.runs("b", at=2.0, node=("rp-2", "n-1"))
-    account = world.settle(Mark(Stage.RUN, "a", 1, "rp-1/n-1"), Mark(Stage.RUN, "a", 2, "rp-1/n-1"))
+    marks = [Mark(Stage.RUN, "a", at, "rp-1/n-1") for at in (1, 2)]
+    account = world.settle(*marks, Mark(Stage.RUN, "b", 3, "rp-2/n-1"))
     assert account.problems == () and account.withdrawn == 0
     counts = world.seen.counts
     assert (counts.seen, counts.bound, counts.running, counts.there_ran, counts.most_running) == (2, 2, 2, 2, 2)
@@ -166,6 +167,16 @@ def test_runtimes_that_both_ran_a_pod(world: World) -> None:
         Mark(Stage.RUN, "a", 3, "rp-2/n-1"),
     )
     assert world.settle(*marks).problems == ("pod a ran on rp-1/n-1 and on rp-2/n-1",)
+
+
+def test_pods_that_are_in_no_run_journal_were_judged_by_nobody(world: World) -> None:
+    world.create("a", "b")
+    world.runs("a", at=1.0)
+    world.runs("b", at=1.0)
+    told = Mark(Stage.RUN, "a", 1, "rp-1/n-1")
+    assert world.settle(told).problems == ("1 pods ran and are in no run journal, as b",)
+    others = Mark(Stage.SEEN, "b", 1, "")
+    assert world.settle(told, others).problems == ("1 pods ran and are in no run journal, as b",)
 
 
 def test_a_controllers_pod_that_does_not_run(world: World) -> None:
