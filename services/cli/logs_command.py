@@ -138,11 +138,11 @@ def _since(duration: str, moment: str) -> int | None:
             raise UsageError(f"--since-time {moment!r} is no RFC 3339 time", hint="e.g. 2026-01-31T12:00:00Z") from None
         if parsed.tzinfo is None:
             raise UsageError(f"--since-time {moment!r} names no time zone", hint="e.g. 2026-01-31T12:00:00Z")
-        return round(parsed.timestamp() * 1e9)
+        return max(0, round(parsed.timestamp() * 1e9))
     if not duration:
         return None
     match = _DURATION.fullmatch(duration)
     if match is None or not duration:
         raise UsageError(f"--since {duration!r} is no duration", hint="e.g. 5s, 2m, 3h, 1h30m")
     seconds = sum(float(text) * unit for text, unit in zip(match.groups(), _UNIT_S, strict=True) if text)
-    return round((SystemClock().time() - seconds) * 1e9) if seconds > 0 else -1
+    return max(0, round((SystemClock().time() - seconds) * 1e9)) if seconds > 0 else -1

@@ -25,6 +25,10 @@ def test_a_time_is_taken_as_it_is() -> None:
     assert _since("", "") is None
 
 
+def test_a_time_before_all_logs_is_all_of_them() -> None:
+    assert _since("1000000h", "") == _since("", "1969-07-20T20:17:40Z") == 0
+
+
 @pytest.mark.parametrize(
     ("duration", "moment"), [("5", ""), ("soon", ""), ("", "yesterday"), ("", "2026-01-01T00:00:00")]
 )
