@@ -28,8 +28,10 @@ def _step(before: PodSeen, one: PodSeen) -> Iterator[Violation]:
         if one.resource_version > before.resource_version:
             yield Violation(f"{one.watch}: {one.key} was deleted, and is {one.event} again {versions}", one.uid)
         return
-    back = RANK.get(one.phase, 0) < RANK[before.phase]
-    ended_twice = RANK[before.phase] == 2 and one.phase != before.phase
+    # A phase that is unknown was told of when it came, and has no place in the order.
+    rank, rank_before = RANK.get(one.phase, 0), RANK.get(before.phase, 0)
+    back = rank < rank_before
+    ended_twice = rank_before == 2 and one.phase != before.phase
     if back or ended_twice:
         yield Violation(f"{one.watch}: {one.key} was {before.phase} and then {one.phase or '-'} {versions}", one.uid)
     if before.ending and not one.ending and one.event != "deleted":

@@ -1,9 +1,11 @@
-"""Resumable: a watch that breaks off and resumes tells each change once, in order, and ends with what is there."""
+"""Resumable: a watch that breaks off and resumes tells each change once, in order, none less
+than the other watches of the same collection, and ends with what is there."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from services.bench.chaos.facts import (
@@ -31,13 +33,28 @@ def resumable(history: History) -> Iterator[Violation]:
     finals = _finals(history)
     if not steps:
         yield Violation("there was no watch: there is nothing to judge")
+    spans: dict[tuple[str, str], list[Span]] = defaultdict(list)
     for name, told in steps.items():
         opening = next((one for one in told if isinstance(one, WatchBegan)), None)
         if opening is None:
             yield Violation(f"{name}: events of a watch that never began")
             continue
         place = (opening.partition, opening.resource)
-        yield from _Replay(name, reads.get(place), finals.get(place, {})).judge(told)
+        replay = _Replay(name, reads.get(place), finals.get(place, {}))
+        yield from replay.judge(told)
+        spans[place] += replay.spans
+    for of_place in spans.values():
+        yield from _withheld(of_place)
+
+
+def _withheld(spans: list[Span]) -> Iterator[Violation]:
+    """What one watch of a collection tells, the others that cover its place tell, too."""
+    every = {key: pod for span in spans for key, pod in span.told.items()}
+    for span in spans:
+        for uid, version in every.keys() - span.told.keys():
+            if span.after < version <= span.upto:
+                text = f"{span.watch}: never told of {uid} @{version}, as another watch did"
+                yield Violation(text, every[uid, version])
 
 
 def _finals(history: History) -> dict[tuple[str, str], dict[str, int]]:
@@ -48,6 +65,17 @@ def _finals(history: History) -> dict[tuple[str, str], dict[str, int]]:
     for node in history.of(FinalNode):
         found[(node.node.partition("/")[0], "nodes")][node.uid] = node.resource_version
     return found
+
+
+@dataclass
+class Span:
+    """What a watch told without a break in its places: everything ``after`` a position and ``upto`` another one.
+    ``told``: (uid, resource version) and the pod's uid, "" for a node."""
+
+    watch: str
+    after: int
+    upto: int
+    told: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
 class _Replay:
@@ -61,6 +89,7 @@ class _Replay:
         self._listing = False
         self._position = 0
         self._reached = 0
+        self.spans: list[Span] = []
 
     def judge(self, told: list[Step]) -> Iterator[Violation]:
         for step in told:
@@ -80,9 +109,14 @@ class _Replay:
     def _moved(self, step: Position) -> Iterator[Violation]:
         if step.resource_version < self._position:
             yield Violation(f"{self._name}: went back from {self._position} to {step.resource_version}")
+        began = self._listing and step.initial_end
         self._listing = self._listing and not step.initial_end
         self._position = max(self._position, step.resource_version)
+        if began:
+            self.spans.append(Span(self._name, self._position, self._position))
         if not self._listing:
+            if self.spans:
+                self.spans[-1].upto = self._position
             self._reached = max(self._reached, self._position)
 
     def _event(self, step: PodSeen | NodeSeen) -> Iterator[Violation]:
@@ -92,6 +126,8 @@ class _Replay:
             return  # After the last read.
         if not self._listing and version <= self._position:
             yield Violation(f"{self._name}: {step.event} @{version} came after position {self._position}", pod)
+        if not self._listing and self.spans:
+            self.spans[-1].told[step.uid, version] = pod
         known = self._state.get(step.uid)
         if known is not None and version <= known:
             yield Violation(f"{self._name}: @{known} and then @{version} of one object", pod)

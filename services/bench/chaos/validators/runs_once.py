@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.bench.chaos.causes import RECORD_S
-from services.bench.chaos.facts import Fault, Ran
+from services.bench.chaos.facts import Fault, PodSeen, Ran
 from services.bench.chaos.history import History, PodLife
 from services.bench.chaos.validators.violation import Violation
 
@@ -13,9 +13,18 @@ from services.bench.chaos.validators.violation import Violation
 def runs_once(history: History) -> Iterator[Violation]:
     if not history.of(Ran):
         yield Violation("no kubelet wrote a run journal: there is nothing to judge")
+    yield from _unjournaled(history)
     for life in history.pods.values():
         if life.runs:
             yield from _one(history, life)
+
+
+def _unjournaled(history: History) -> Iterator[Violation]:
+    """Where pods were seen Running though no journal tells of the node at all, nobody could judge."""
+    journaled = {run.node for run in history.of(Ran)}
+    ran = {one.node for one in history.of(PodSeen) if one.phase == "Running" and one.node}
+    for node in sorted(ran - journaled) if journaled else ():
+        yield Violation(f"no run journal tells of {node}, where pods ran", node=node)
 
 
 def _one(history: History, life: PodLife) -> Iterator[Violation]:

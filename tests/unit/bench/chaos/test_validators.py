@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.bench.chaos import facts
 from services.bench.chaos.facts import (
+    AnyFact,
     Attempted,
     Created,
     Deleted,
@@ -55,6 +57,18 @@ def never(kind: type[facts.Fact]) -> Mutation:
     return without(a(kind))
 
 
+def twice(watch: str) -> Mutation:
+    """Another watch (…/b) was told the same, at the same times."""
+
+    def mutate(history: list[AnyFact]) -> list[AnyFact]:
+        other = watch.removesuffix("a") + "b"
+        copies = [msgspec.structs.replace(fact, watch=other) for fact in history if getattr(fact, "watch", "") == watch]
+        assert copies
+        return history + copies
+
+    return mutate
+
+
 def found_by(name: str, history: History) -> str:
     return "\n".join(violation.text for violation in VALIDATORS[name](history))
 
@@ -80,6 +94,7 @@ RIGHT: dict[str, Mutation] = {
     "a node that is back before the grace is over keeps its pods": added(
         Fault("node-cut", N2, 60.0, 63.0, silent=(N2,)), Recovered(70.0, "node-cut of rp-1/n2", 64.0)
     ),
+    "two watches of one collection are told the same": twice("tp-1/pods/a"),
     "what was out of reach is evicted later": all_of(
         changed(a(PodSeen, uid="b1", resource_version=40), at=119.0),
         added(Fault("tp-dark", "tp-2", 99.0, 118.0, partitions=("tp-2",))),
@@ -135,6 +150,7 @@ WRONG: list[tuple[str, Mutation, str]] = [
         ),
         "a second time",
     ),
+    ("RunsOnce", without(a(Ran, node=N1)), "no run journal tells of rp-1/n1, where pods ran"),
     # NoWrongEviction
     ("NoWrongEviction", never(NodeSeen), "nothing to judge"),
     (
@@ -185,6 +201,11 @@ WRONG: list[tuple[str, Mutation, str]] = [
         ),
         "a1 of tp-1 was not evicted",
     ),
+    (
+        "EvictedEventually",
+        all_of(without(a(PodSeen, uid="a1")), without(a(PodSeen, uid="b1"))),
+        "there is nothing to judge",
+    ),
     # ComeBack
     ("ComeBack", never(Workload), "nothing to judge"),
     ("ComeBack", never(Recovered), "nobody looked whether everything came back after node-death"),
@@ -216,6 +237,7 @@ WRONG: list[tuple[str, Mutation, str]] = [
     ("OrderedStatus", changed(a(PodSeen, uid="a1", resource_version=40), phase="Pending"), "was Running and then Pend"),
     ("OrderedStatus", changed(a(PodSeen, uid="job", event="deleted"), phase="Failed"), "was Succeeded and then Failed"),
     ("OrderedStatus", changed(a(PodSeen, uid="b1", event="deleted"), phase="Odd"), "unknown phase 'Odd'"),
+    ("OrderedStatus", changed(a(PodSeen, uid="b1", resource_version=40), phase="Odd"), "unknown phase 'Odd'"),
     ("OrderedStatus", changed(a(PodSeen, uid="b1", resource_version=40), node=N2), "bound to rp-1/n1 and then"),
     (
         "OrderedStatus",
@@ -228,6 +250,11 @@ WRONG: list[tuple[str, Mutation, str]] = [
         "was being deleted and then was not",
     ),
     # Resumable
+    (
+        "Resumable",
+        all_of(twice("tp-1/pods/a"), without(a(PodSeen, watch="tp-1/pods/b", uid="a2", resource_version=42))),
+        "tp-1/pods/b: never told of a2 @42, as another watch did",
+    ),
     ("Resumable", without(lambda fact: hasattr(fact, "watch")), "nothing to judge"),
     ("Resumable", without(a(WatchBegan, watch="tp-2/pods/a")), "a watch that never began"),
     ("Resumable", without(a(PodSeen, uid="a2", resource_version=43)), "has @42 of a2, there is @43"),
