@@ -13,9 +13,7 @@ from services.kubelet.containers import UNKNOWN_CODE, UNKNOWN_REASON, ContainerP
 from services.kubelet.instructions import Instruction, Journal, SetTimer, StartContainer, StartPod, StopPod, Wake
 from services.kubelet.kubelet import Kubelet, grace_s
 from services.kubelet.runtime import RuntimeEvent, RuntimeEventType
-from services.kubelet.worker import PodWorker, Stage
-
-_LIVE = (Stage.STARTING, Stage.RUNNING, Stage.BACKOFF)
+from services.kubelet.worker import LIVE, PodWorker, Stage
 
 
 class ContainerKubelet(Kubelet):
@@ -67,7 +65,7 @@ class ContainerKubelet(Kubelet):
         for run in worker.containers.values():
             if run.step is Step.RUNNING and run.name not in worker.mentioned:
                 self._lost(worker, run)
-        if worker.stage in _LIVE:
+        if worker.stage in LIVE:
             self._go_on(worker)
 
     def _lost(self, worker: ContainerPod, run: ContainerRun) -> None:
@@ -96,7 +94,7 @@ class ContainerKubelet(Kubelet):
                 self._exited_container(worker, run, event)
             case RuntimeEventType.FAILED:
                 self._refused_container(worker, run, event)
-        if worker.known and worker.stage in _LIVE:
+        if worker.known and worker.stage in LIVE:
             self._go_on(worker)
 
     def _started_container(self, worker: ContainerPod, run: ContainerRun, event: RuntimeEvent) -> None:
@@ -115,7 +113,7 @@ class ContainerKubelet(Kubelet):
     def _exited_container(self, worker: ContainerPod, run: ContainerRun, event: RuntimeEvent) -> None:
         told = run.ended is not None and run.ended.restart == event.restart
         pause_s = run.exited(event, self._clock.time())
-        if pause_s is None or worker.stage not in _LIVE:
+        if pause_s is None or worker.stage not in LIVE:
             return
         if pause_s and not told:
             text = f"Back-off {pause_s:.0f}s restarting failed container {run.name}"
@@ -130,7 +128,7 @@ class ContainerKubelet(Kubelet):
 
     def _go_on(self, worker: ContainerPod) -> None:
         """Start what is due, or end the pod; report what differs from its status."""
-        if not worker.known or worker.stage not in _LIVE:
+        if not worker.known or worker.stage not in LIVE:
             return
         phase = worker.phase_of_end()
         if phase:

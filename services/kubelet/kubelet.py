@@ -47,7 +47,7 @@ from services.kubelet.instructions import (
 )
 from services.kubelet.podstatus import NodeFacts
 from services.kubelet.runtime import RuntimeEvent, RuntimeEventType
-from services.kubelet.worker import PodWorker, Stage
+from services.kubelet.worker import LIVE, PodWorker, Stage
 from services.placement import pods
 from services.placement.pods import is_terminal
 from services.rpc.status import StatusError
@@ -62,6 +62,8 @@ RESTART_BACKOFF_S, RESTART_BACKOFF_MAX_S, RESTART_BACKOFF_RESET_S = 10.0, 300.0,
 STOP_OVERDUE_S = 10.0
 REMOVE_RETRY_S = 30.0
 DEFAULT_GRACE_S = 30.0
+# A deadline that is further away is looked at again.
+DEADLINE_LOOK_S = 600.0
 
 _GONE_CODES = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED})
 
@@ -161,8 +163,8 @@ class Kubelet:
                     worker.stage = Stage.STARTING
                     self._out.append(StartPod(worker.pod, adopt=False))
             case Wake.DEADLINE:
-                if worker.stage in (Stage.STARTING, Stage.RUNNING, Stage.BACKOFF):
-                    self._deadline_exceeded(worker)
+                if worker.stage in LIVE and worker.deadline_s:
+                    self._look_at_deadline(worker)
             case Wake.STOP_OVERDUE:
                 if worker.stage is Stage.STOPPING:
                     self._out.append(StopPod(uid, 0.0))
@@ -210,8 +212,11 @@ class Kubelet:
             self._delete(worker)
         elif is_terminal(pod) and worker.stage is not Stage.ENDED:
             self._declared_over(worker)
-        elif self._differs(worker):
-            self._report(worker)
+        else:
+            if pod.spec.active_deadline_seconds != worker.deadline_s and worker.stage in LIVE:
+                self._set_deadline(worker)
+            if self._differs(worker):
+                self._report(worker)
 
     def _first_seen(self, pod: Pod, partition: str) -> None:
         terminal = is_terminal(pod)
@@ -275,10 +280,21 @@ class Kubelet:
         self._report(worker)
 
     def _set_deadline(self, worker: PodWorker) -> None:
-        spec = worker.pod.spec
-        if spec.HasField("active_deadline_seconds"):
-            left = worker.start_s + spec.active_deadline_seconds - self._clock.time()
-            self._out.append(SetTimer(worker.uid, max(0.0, left), Wake.DEADLINE))
+        # It may be given, or brought forward, while the pod runs; 0 is no deadline.
+        worker.deadline_s = worker.pod.spec.active_deadline_seconds
+        if worker.deadline_s:
+            self._wait_for_deadline(worker)
+
+    def _wait_for_deadline(self, worker: PodWorker) -> None:
+        # Timers outlive their pods: of many short pods with long deadlines none may stay for hours.
+        left_s = worker.start_s + worker.deadline_s - self._clock.time()
+        self._out.append(SetTimer(worker.uid, min(max(0.0, left_s), DEADLINE_LOOK_S), Wake.DEADLINE))
+
+    def _look_at_deadline(self, worker: PodWorker) -> None:
+        if worker.start_s + worker.deadline_s > self._clock.time():
+            self._wait_for_deadline(worker)
+        else:
+            self._deadline_exceeded(worker)
 
     def _differs(self, worker: PodWorker) -> bool:
         """Somebody else changed what is ours (a node controller marks pods not ready on a node that it lost)."""

@@ -24,7 +24,8 @@ class Stage(enum.Enum):
     ENDED = "ended"
 
 
-HOLDING = frozenset({Stage.STARTING, Stage.RUNNING, Stage.BACKOFF, Stage.STOPPING})
+LIVE = frozenset({Stage.STARTING, Stage.RUNNING, Stage.BACKOFF})
+HOLDING = LIVE | {Stage.STOPPING}
 
 
 _AT_REST = frozenset({Stage.RUNNING, Stage.BACKOFF, Stage.ENDED})
@@ -45,8 +46,8 @@ class PodWorker:
 
     ``phase``: the terminal phase once it is decided. ``written_phase``: that of the last status that was to be written.
     ``gone``: the pod's object no longer exists. ``journaled``: its start has been told once, here or by an earlier
-    process. ``written``: digest of the last status that was to be written, 0: none. ``stop_grace_s``: of the last stop
-    that was asked for.
+    process. ``deadline_s``: so long after ``start_s`` it is ended, 0: never. ``written``: digest of the last status
+    that was to be written, 0: none. ``stop_grace_s``: of the last stop that was asked for.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class PodWorker:
         "adopted",
         "backoff_s",
         "container_started_s",
+        "deadline_s",
         "exit_code",
         "finished_s",
         "gone",
@@ -90,6 +92,7 @@ class PodWorker:
         self.start_s = float(pod.status.start_time.seconds) or seen_s
         self.container_started_s = 0.0
         self.finished_s = 0.0
+        self.deadline_s = 0
         self.exit_code = 0
         self.restart_count = 0
         self.backoff_s = 0.0

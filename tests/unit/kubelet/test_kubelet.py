@@ -339,14 +339,31 @@ def test_an_answer_about_an_unknown_pod_is_counted_and_does_nothing() -> None:
     assert metrics.UNKNOWN_PODS.labels("runtime")._value.get() == counted + 1
 
 
-def test_an_active_deadline_ends_the_pod() -> None:
+async def test_an_active_deadline_ends_the_pod() -> None:
     world, pod = World(), bound("p", active_deadline_seconds=60)
     assert SetTimer("uid-p", 60.0, Wake.DEADLINE) in world.see(pod)
     world.runtime(STARTED, "uid-p")
+    await world.clock.advance(60)
     assert StopPod in kinds(world.kubelet.timer("uid-p", Wake.DEADLINE))
     world.runtime(STOPPED, "uid-p")
     reported = world.status("uid-p")
     assert (reported.phase, reported.reason) == ("Failed", "DeadlineExceeded")
+
+
+async def test_a_deadline_that_is_given_or_brought_forward_while_the_pod_runs_counts() -> None:
+    world, pod = World(), bound("p")
+    world.run(pod)
+    for deadline_s in (3600, 45):
+        changed = Pod()
+        changed.CopyFrom(pod)
+        changed.spec.active_deadline_seconds = deadline_s
+        out = world.see(changed)
+        assert out == [SetTimer("uid-p", min(deadline_s, 600.0), Wake.DEADLINE)]
+        assert world.see(changed) == [], "once is enough"
+    await world.clock.advance(44)
+    assert world.kubelet.timer("uid-p", Wake.DEADLINE) == [SetTimer("uid-p", 1.0, Wake.DEADLINE)], "not yet"
+    await world.clock.advance(1)
+    assert StopPod in kinds(world.kubelet.timer("uid-p", Wake.DEADLINE))
 
 
 def test_readiness_gates_hold_back_ready() -> None:
