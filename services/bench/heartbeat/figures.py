@@ -30,15 +30,15 @@ def evaluate(
     report = Report("heartbeat", asdict(parameters), machine={"etcd": etcd_version} if etcd_version else {})
     nodes = len(witness.nodes)
     stored = sum(counted.stored.values())
-    report.figures = _nodes(parameters, witness) | _renewals(parameters, counted, window, nodes)
-    report.figures |= _cost(window, nodes, max(stored, 1)) | _memory(window, nodes, hosts)
+    report.figures = _nodes(parameters, witness) | _renewals(parameters, counted, nodes)
+    report.figures |= _cost(window, nodes, max(stored, 1) / counted.stored_s) | _memory(window, nodes, hosts)
     report.figures = {name: figure for name, figure in report.figures.items() if math.isfinite(figure.value)}
-    report.invalid = "; ".join(problems(parameters, witness, counted, window.seconds))
+    report.invalid = "; ".join(problems(parameters, witness, counted))
     report.extra = {"renewal_verb": counted.verb, "watch_reconnects": witness.reconnects}
     return report
 
 
-def problems(parameters: HeartbeatParameters, witness: Witness, counted: Counted, seconds: float) -> list[str]:
+def problems(parameters: HeartbeatParameters, witness: Witness, counted: Counted) -> list[str]:
     """Why the run does not count; the first of each kind, and how many more."""
     found = []
     if witness.violations:
@@ -46,7 +46,7 @@ def problems(parameters: HeartbeatParameters, witness: Witness, counted: Counted
         found.append(f"{witness.violations[0]}{more}")
     if witness.ready != parameters.nodes:
         found.append(f"{parameters.nodes - witness.ready} of {parameters.nodes} nodes are not Ready at the end")
-    least = leases.least_due(seconds, parameters.renew_seconds, parameters.lease_seconds)
+    least = leases.least_due(counted.stored_s, parameters.renew_seconds, parameters.lease_seconds)
     late = [node for node, number in counted.stored.items() if number < least]
     if late:
         found.append(
@@ -70,14 +70,14 @@ def _nodes(parameters: HeartbeatParameters, witness: Witness) -> dict[str, Figur
     }
 
 
-def _renewals(parameters: HeartbeatParameters, counted: Counted, window: Window, nodes: int) -> dict[str, Figure]:
+def _renewals(parameters: HeartbeatParameters, counted: Counted, nodes: int) -> dict[str, Figure]:
     due = nodes / parameters.renew_seconds
     stored = sum(counted.stored.values())
     return {
         "renewals_due_per_second": Figure(due, "1/s"),
-        "renewals_acknowledged_per_second": Figure(counted.acknowledged / window.seconds, "1/s", due, "due"),
-        "renewals_served_per_second": Figure(counted.served / window.seconds, "1/s", due, "due"),
-        "renewals_stored_per_second": Figure(stored / window.seconds, "1/s", due, "due"),
+        "renewals_acknowledged_per_second": Figure(counted.acknowledged / counted.counted_s, "1/s", due, "due"),
+        "renewals_served_per_second": Figure(counted.served / counted.counted_s, "1/s", due, "due"),
+        "renewals_stored_per_second": Figure(stored / counted.stored_s, "1/s", due, "due"),
         "renewals_failed": Figure(counted.failed, "renewals"),
         "renewals_of_a_node_least": Figure(float(min(counted.stored.values(), default=0)), "renewals"),
         "renewal_request_p50": Figure(counted.seconds.quantile(0.5) * 1000.0, "ms"),
@@ -85,7 +85,9 @@ def _renewals(parameters: HeartbeatParameters, counted: Counted, window: Window,
     }
 
 
-def _cost(window: Window, nodes: int, stored: int) -> dict[str, Figure]:
+def _cost(window: Window, nodes: int, stored_per_s: float) -> dict[str, Figure]:
+    """Bytes of the window go by the heartbeats of a time as long."""
+    stored = stored_per_s * window.seconds
     servers, etcds = window.of("resource-partition"), window.of("etcd", "rp-")
     per = PER_NODES / nodes
 

@@ -124,6 +124,7 @@ async def _held(
         [one.metrics for one in roster if one.kind == "resource-partition"],
         [kubelet.metrics for kubelet in kubelets],
         [one.metrics for one in roster if one.is_etcd and one.name.startswith("etcd-rp-")],
+        clock,
     )
     await counting.begin()
     from_s = observer.now()

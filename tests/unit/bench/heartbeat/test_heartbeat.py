@@ -6,6 +6,7 @@ import base64
 import json
 import tomllib
 
+import numpy as np
 import pytest
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -13,8 +14,10 @@ from services.bench.heartbeat import figures, hosts, leases
 from services.bench.heartbeat.leases import Versions
 from services.bench.heartbeat.parameters import HeartbeatParameters
 from services.bench.heartbeat.renewals import Counted
+from services.bench.heartbeat.window import Window
 from services.bench.heartbeat.witness import Witness
 from services.bench.histograms import Histogram
+from services.bench.observe.observations import Etcd, Observations
 
 ADDED, MODIFIED, DELETED = 1, 2, 3
 PARAMETERS = HeartbeatParameters(nodes=2, renew_seconds=10.0, lease_seconds=40)
@@ -39,7 +42,7 @@ def holding() -> Witness:
 
 
 def counted(acknowledged: float = 120, **stored: int) -> Counted:
-    return Counted(acknowledged, 0, 120, stored or {"beat-a": 60, "beat-b": 60}, Histogram(), "RENEW")
+    return Counted(acknowledged, 0, 120, stored or {"beat-a": 60, "beat-b": 60}, Histogram(), "RENEW", 600.0, 600.0)
 
 
 def test_nodes_have_joined_when_all_are_ready_and_others_do_not_count() -> None:
@@ -59,7 +62,7 @@ def test_a_status_that_says_the_same_again_is_no_violation() -> None:
     witness.take("rp-1", node("beat-a"), MODIFIED, 20.0)
     witness.replaced("rp-1", {"beat-a", "beat-b"})
     assert witness.violations == []
-    assert figures.problems(PARAMETERS, witness, counted(), 600.0) == []
+    assert figures.problems(PARAMETERS, witness, counted()) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_what_must_not_happen_to_a_node_is_told(change: Node, event: int, said: 
     witness = holding()
     witness.take("rp-1", change, event, 30.0)
     assert said in witness.violations
-    assert said in "; ".join(figures.problems(PARAMETERS, witness, counted(), 600.0))
+    assert said in "; ".join(figures.problems(PARAMETERS, witness, counted()))
 
 
 def test_a_node_that_is_missing_when_a_watch_begins_anew_was_deleted() -> None:
@@ -88,17 +91,28 @@ def test_a_node_that_is_missing_when_a_watch_begins_anew_was_deleted() -> None:
 
 
 def test_a_lease_that_was_renewed_too_rarely_is_told() -> None:
-    found = figures.problems(PARAMETERS, holding(), counted(100, **{"beat-a": 60, "beat-b": 40}), 600.0)
+    found = figures.problems(PARAMETERS, holding(), counted(100, **{"beat-a": 60, "beat-b": 40}))
     assert found == ["1 leases were written less than 52 times, beat-b 40 times"]
 
 
 def test_a_renewal_that_was_acknowledged_and_is_not_stored_is_told() -> None:
-    [found] = figures.problems(PARAMETERS, holding(), counted(150), 600.0)
+    [found] = figures.problems(PARAMETERS, holding(), counted(150))
     assert found == "150 renewals were acknowledged, and 120 stored"
 
 
+def test_heartbeats_are_counted_by_the_time_between_the_readings_and_not_by_the_windows() -> None:
+    """The readings enclose the window: what was stored beside it would make each heartbeat cheaper than it is."""
+    etcd = Etcd("etcd-rp-1", at_s=np.array([0.0, 600.0]), wal_bytes=np.array([0.0, 36_000.0]))
+    seen = Observations(0.0, 0.0, 600.0, {}, {etcd.name: etcd}, {}, (), {}, (), 0.0)
+    read = Counted(126, 0, 126, {"beat-a": 63, "beat-b": 63}, Histogram(), "RENEW", 630.0, 610.0)
+    found = figures.evaluate(PARAMETERS, holding(), read, Window(seen, 0.0, 600.0), [], "").figures
+    assert found["wal_bytes_per_heartbeat"].value == pytest.approx(300.0)
+    assert found["renewals_stored_per_second"].value == pytest.approx(0.2)
+    assert found["renewals_acknowledged_per_second"].value == pytest.approx(126 / 610)
+
+
 def test_nodes_without_a_lease_are_told() -> None:
-    [found] = figures.problems(PARAMETERS, holding(), counted(60, **{"beat-a": 60}), 600.0)
+    [found] = figures.problems(PARAMETERS, holding(), counted(60, **{"beat-a": 60}))
     assert found == "etcd has leases of 1 nodes, not of 2"
 
 
