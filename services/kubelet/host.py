@@ -238,13 +238,13 @@ class Host:
             settling = self._leftovers.settle(machine, suspects, lambda: tenancy.connection.clientset)
             tenancy.tasks.append(self._tasks.start(settling, name=f"leftovers-{machine.name}"))
 
-    def placed(self, tenant: str, namespace: str, name: str) -> Placed | None:
+    def placed(self, tenant: str, namespace: str, name: str, uid: str = "") -> Placed | None:
         """For the log service: the pod and where it is."""
         key = keys.key(PODS, tenant, namespace, name)
         for tenancy in self._tenancies.values():
             for machine, informer in zip(self.nodes, tenancy.informers, strict=False):
                 kept = informer.store.get(key)
-                if kept is not None:
+                if kept is not None and uid in ("", kept.uid):
                     pod = Pod.FromString(kept.data)
                     worker = machine.kubelet.workers.get(pod.metadata.uid)
                     status = pod.status

@@ -34,7 +34,9 @@ class Placed(NamedTuple):
 class Pods(Protocol):
     """Where pods are found."""
 
-    def placed(self, tenant: str, namespace: str, name: str) -> Placed | None: ...
+    def placed(self, tenant: str, namespace: str, name: str, uid: str = "") -> Placed | None:
+        """With a UID that very one: each partition has a tenant ``system`` of its own, whose pods share their names."""
+        ...
 
 
 def handlers(pods: Pods, calls: Calls, clock: Clock) -> Handlers:
@@ -88,7 +90,7 @@ def _options(request: kubelet_pb2.ContainerLogsRequest) -> LogOptions:
 
 def _placed(pods: Pods, request: kubelet_pb2.ContainerLogsRequest) -> Placed:
     """Raises NotFound, also for a pod of another tenant: what is not the asker's does not exist for them."""
-    found = pods.placed(request.tenant, request.namespace, request.pod)
+    found = pods.placed(request.tenant, request.namespace, request.pod, request.uid)
     if found is None or (request.uid and request.uid != found.pod.metadata.uid):
         raise not_found("pods", request.pod)
     return found

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from services.kubelet import metrics
 from services.kubelet.kubelet import Kubelet
+from services.kubelet.nodelease import SYSTEM_TENANT
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ class Provenance:
         return self._pods.get(uid)
 
     def tenant_seen(self, tenant: str, partition: str) -> None:
-        """A tenant lives in one partition; two that show pods of one tenant are an error that is told and counted."""
+        """A tenant lives in one partition; two that show pods of one tenant are an error that is told and counted.
+        Only the tenant ``system`` is in every one."""
+        if tenant == SYSTEM_TENANT:
+            return
         known = self._tenants.setdefault(tenant, partition)
         if known != partition:
             self._tenants[tenant] = partition

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.api.kinds import PODS, TENANT_PARTITIONS
 from services.kubelet.hollow import HollowRuntime
 from tests.support.kubelet_world import KubeletWorld, partition_object
@@ -87,3 +89,17 @@ async def test_a_resource_partition_that_is_lost_removes_no_tenant_partition() -
         await world.clock.advance(3600)
         assert running(world) == 1
         assert set(host.ready()) >= {"pods/tp-1", "pods/tp-2"}
+
+
+async def test_system_pods_of_one_name_in_two_partitions_are_two_pods(caplog: pytest.LogCaptureFixture) -> None:
+    """Every tenant partition has a tenant ``system`` of its own."""
+    world = KubeletWorld(tenant=2, nodes=1)
+    async with world.running() as host:
+        uids = [world.bind("agent", tp=tp, tenant="system").metadata.uid for tp in (0, 1)]
+        await world.until(lambda: running(world) == 2, seconds=5)
+        for uid in uids:
+            placed = host.placed("system", "default", "agent", uid)
+            assert placed is not None and placed.pod.metadata.uid == uid
+        assert host.placed("system", "default", "agent", "another") is None
+        assert host.placed("acme", "default", "agent") is None
+        assert "tenant seen in two partitions" not in caplog.text

@@ -21,7 +21,7 @@ from tests.support.client_world import pod as make_pod
 class Hollow:
     """One pod on a hollow node."""
 
-    def placed(self, tenant: str, namespace: str, name: str) -> Placed | None:
+    def placed(self, tenant: str, namespace: str, name: str, uid: str = "") -> Placed | None:
         pod: Pod = make_pod("web", node_name="n1")
         metadata = pod.metadata
         if (tenant, namespace, name) != (metadata.tenant, metadata.namespace, metadata.name):
