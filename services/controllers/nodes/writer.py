@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import grpc
+
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.base.backoff import Backoff
 from services.base.clock import Clock
@@ -18,6 +20,11 @@ from services.controllers.nodes.monitor import NodeMonitor, Write
 from services.rpc.status import StatusError
 
 _log = logging.getLogger(__name__)
+
+
+# The node has changed, or is gone: the event that says so is under way, and what is to be written is decided anew then.
+# Among thousands of nodes one of each batch has always just reported: nobody waits for that.
+_OUTDATED = frozenset((grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND))
 
 
 class NodeApi(Protocol):
@@ -78,10 +85,10 @@ class NodeWriter:
         failed: list[str] = []
         for write, outcome in zip(writes, outcomes, strict=True):
             metrics.WRITES.labels(what, "ok" if outcome.status is None else outcome.status.reason).inc()
-            if outcome.status is not None:
+            if outcome.status is None:
+                if write.evicts:
+                    metrics.ZONE_EVICTIONS.labels(write.fact.zone).inc()
+            elif outcome.status.code not in _OUTDATED:
                 failed.append(write.fact.name)
-            elif write.evicts:
-                metrics.ZONE_EVICTIONS.labels(write.fact.zone).inc()
-        # A conflict is settled by the event that is under way; the next look finds those that are still lost.
         self._monitor.not_written(failed)
         return not failed
