@@ -132,7 +132,7 @@ class Driver:
         if request.resource is Resource.PODS and request.verb is Verb.CREATE:
             self.journal.created(request, [item.uid for item in found], due, now)
         elif request.resource is Resource.PODS and request.verb is Verb.DELETE:
-            self.journal.asked_to_delete([item.uid for item in found if item.uid], begun)
+            self.journal.asked_to_delete([item.uid for item in found if item.uid], due)
         self.journal.answer(request, due, begun, now, tries)
 
     async def _settle(self, request: Request, deadline: float) -> tuple[list[Item], int]:

@@ -11,6 +11,7 @@ from services.api.pb.ursa.core.v1 import pod_pb2, pod_service_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
 from services.base.clock import FakeClock
 from services.base.rand import Rand
+from services.bench.player import driver
 from services.bench.player.driver import Driver, DriverFailed, Limits
 from services.bench.player.encoding import Encoder
 from services.bench.player.journal import Journal
@@ -142,6 +143,14 @@ async def test_a_delete_waits_for_the_create_of_its_pod_and_for_no_other() -> No
     assert [at for _, at in world.server.calls] == pytest.approx([0.0, 0.2, 0.3, 2.0])
     assert world.journal.deleted["uid-a-0000001"] == pytest.approx(0.1)
     assert list(world.journal.begun_at - world.journal.due) == pytest.approx([0.0] * 4)
+
+
+async def test_a_delete_that_was_sent_late_counts_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "OPEN_CALLS_MAX", 1)
+    world = World(slow_s=3.0)
+    await world.play(pods(0.0), pods(0.5, Verb.DELETE, first=1))
+    assert [at for _, at in world.server.calls] == pytest.approx([0.0, 3.0], abs=0.1)
+    assert world.journal.deleted["uid-a-0000001"] == pytest.approx(0.5)
 
 
 async def test_without_a_pace_so_many_calls_are_open_at_a_time() -> None:
