@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodWatchBatch
 from services.base.timeline import Mark, Stage
-from services.bench.observe.observations import Component, Observations
+from services.bench.histograms import Histogram
+from services.bench.observe import objectives
+from services.bench.observe.observations import ApiInterval, Component, Observations
 from services.bench.observe.stages import collect_stages
 from services.bench.player import accounts, results, sightings
 from services.bench.player.journal import Journal
@@ -226,6 +229,23 @@ def test_what_a_pod_costs(world: World) -> None:
     values = {name: figure.value for name, figure in found.items()}
     assert values["cpu_per_pod_etcd"] == pytest.approx(200.0) and values["cpu_per_pod_server"] == pytest.approx(300.0)
     assert values["cpu_per_pod"] == pytest.approx(500.0) and values["cpu_tp_1"] == pytest.approx(0.06)
+
+
+def test_a_long_rest_does_not_hide_the_worst_ten_seconds(world: World) -> None:
+    world.create("a")
+    world.runs("a", at=1.0)
+    account = world.settle()
+    played = Played(world.journal, world.table, account, world.seen.counts, (), 2, 1.0)
+    key = ("tp-1", "CREATE", "pods")
+    slow = Histogram({0.01: 0.0, 2.0: 100.0, math.inf: 100.0}, 100.0, 150.0)
+    quick = Histogram({0.01: 50_000.0, 2.0: 50_000.0, math.inf: 50_000.0}, 50_000.0, 100.0)
+    few = Histogram({0.01: 0.0, 2.0: 0.0, math.inf: 5.0}, 5.0, 50.0)
+    spans = [ApiInterval(10.0 * n, 10.0 * n + 10, {key: one}) for n, one in enumerate((quick, slow, few))]
+    every = objectives.merged((quick, slow))
+    seen = Observations(0.0, 0.0, 30.0, {}, {}, {key: every}, tuple(spans), {}, (), 0.0)
+    found = results.figures(played, collect_stages([], {}), seen)
+    assert found["api_mutating_p99"].value <= 10.0
+    assert found["api_mutating_worst_p99"].value == pytest.approx(1980.1, abs=0.1)
 
 
 def test_a_replay_is_held_against_the_recorded_figures() -> None:
