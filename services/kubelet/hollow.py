@@ -8,6 +8,7 @@ the machine of a node was started anew within the process it does know what runs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ RUN_SECONDS_ANNOTATION = "ursa.io/hollow-run-seconds"
 EXIT_CODE_ANNOTATION = "ursa.io/hollow-exit-code"
 # Of containers that did not end by themselves: killed, or gone with their machine (128 + SIGKILL).
 KILLED = 137
+EXIT_CODE_MAX = 255
+_EXIT_CODE = re.compile(r"[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,9 @@ def _run_seconds(pod: Pod) -> float | None:
 
 
 def _exit_code(annotations: Mapping[str, str]) -> int:
+    """What is no exit code of a process counts as 0."""
     text = annotations.get(EXIT_CODE_ANNOTATION, "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if _EXIT_CODE.fullmatch(text) and int(text) <= EXIT_CODE_MAX else 0
 
 
 def _running_since(pod: Pod) -> float:

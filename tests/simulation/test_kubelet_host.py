@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.api.kinds import EVENTS, LEASES, NODES, PODS, TENANT_PARTITIONS
 from services.base.rand import Rand
 from services.kubelet.nodestatus import HOST_LABEL
@@ -343,3 +345,14 @@ async def test_every_pod_runs_once_whatever_fails() -> None:
             started = world.started()
             assert len(started) == len(set(started)), f"seed {seed}: a pod started twice"
             assert set(alive.values()) <= set(started), f"seed {seed}"
+
+
+@pytest.mark.parametrize(("text", "code"), [("3", 3), ("256", 0), ("99999999999", 0), ("9" * 5000, 0), ("²", 0)])
+async def test_an_exit_code_that_no_process_can_have_counts_as_none(text: str, code: int) -> None:
+    """What a tenant writes into an annotation ends no host."""
+    world = KubeletWorld(nodes=1)
+    async with world.running():
+        annotations = {"ursa.io/hollow-run-seconds": "1", "ursa.io/hollow-exit-code": text}
+        world.bind("job", annotations=annotations, restart_policy="Never")
+        await world.until(lambda: world.phase("job") in ("Succeeded", "Failed"), seconds=5)
+        assert world.pod("job").status.container_statuses[0].state.terminated.exit_code == code
