@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from services.controllers.pods import SeenPod
 
+# So many entries that are outdated do not matter.
+_OUTDATED_MIN = 1024
+
 
 class Eviction:
     """``since``: when the pod's time began, ``due``: when it is over (monotonic seconds)."""
@@ -88,5 +91,9 @@ class Evictions:
         return self._heap[0][0] if self._heap else None
 
     def _push(self, eviction: Eviction) -> None:
+        if len(self._heap) > 2 * len(self._planned) + _OUTDATED_MIN:
+            # Of nodes that come and go, and pods that bear that for days, nothing else would ever take it out.
+            self._heap = [entry for entry in self._heap if self.is_planned(entry[2]) and entry[2].due == entry[0]]
+            heapq.heapify(self._heap)
         self._number += 1
         heapq.heappush(self._heap, (eviction.due, self._number, eviction))

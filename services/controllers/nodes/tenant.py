@@ -222,7 +222,7 @@ class TenantNodes:
     # Pods of nodes that are not ready
 
     async def _mark_all(self) -> None:
-        backoff = self._backoff()
+        backoff, in_vain = self._backoff(), 0
         while True:
             node = next(iter(self._unready), None)
             if node is None:
@@ -246,11 +246,17 @@ class TenantNodes:
                 self.events.record(
                     about, kind="Warning", reason=podwrites.NODE_NOT_READY, message=podwrites.NOT_READY_MESSAGE
                 )
-            if marked.failed:
-                self._mark_again(node)
-                await self._clock.sleep(backoff.next())
-            else:
+            if not marked.failed:
                 backoff.reset()
+                in_vain = 0
+                continue
+            self._mark_again(node)
+            in_vain += 1
+            if in_vain >= len(self._unready):
+                # Nothing but those that fail is left; what comes meanwhile need not wait for them.
+                in_vain = 0
+                self._wake_marking.clear()
+                await first_of(self._wake_marking.wait(), self._clock.sleep(backoff.next()))
 
     def _mark_again(self, node: str) -> None:
         """After the others: what cannot be written for one holds up none of them. Not if it is ready by now."""

@@ -190,16 +190,23 @@ async def test_a_tenant_partition_slower_than_a_reading_is_good_still_evicts() -
         assert made.ending("tp-1") == {"web"}
 
 
-async def test_a_pod_that_cannot_be_marked_holds_up_no_other_node() -> None:
+async def test_pods_that_cannot_be_marked_hold_up_no_other_node_and_are_tried_with_pauses() -> None:
     async with world() as made:
-        made.add_pod("refused", "n0", tolerations=tolerating(None))
-        made.add_pod("other", "n1", tolerations=tolerating(None))
-        made.tenants["tp-1"].poison("refused", StatusError(grpc.StatusCode.INVALID_ARGUMENT, "Invalid", "no"))
-        made.die("n0")
-        made.die("n1")
+        for name, node in (("refused-0", "n0"), ("refused-1", "n1"), ("other", "n2")):
+            made.add_pod(name, node, tolerations=tolerating(None))
+        refused, tenant = StatusError(grpc.StatusCode.INVALID_ARGUMENT, "Invalid", "no"), made.tenants["tp-1"]
+        for name in ("refused-0", "refused-1"):
+            tenant.poison(name, refused)
+        for name in ("n0", "n1", "n2"):
+            made.die(name)
         await made.step(120)
-        assert condition(made, "tp-1", "refused", "Ready")[0] == "True"
+        assert condition(made, "tp-1", "refused-1", "Ready")[0] == "True"
         assert condition(made, "tp-1", "other", "Ready") == ("False", "NodeNotReady")
+        assert len(tenant.called("BatchUpdateStatus")) < 60
+        for name in ("refused-0", "refused-1"):
+            tenant.poison(name, None)
+        await made.step(15)
+        assert condition(made, "tp-1", "refused-1", "Ready") == ("False", "NodeNotReady")
 
 
 async def test_evictions_that_wait_for_a_dead_tenant_partition_are_cancelled_when_the_node_returns() -> None:

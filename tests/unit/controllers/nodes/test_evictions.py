@@ -154,3 +154,18 @@ def test_what_is_kept_of_a_pod_is_shared_by_all_of_its_template() -> None:
     first, second = read_pod(made.SerializeToString()), read_pod(made.SerializeToString())
     assert first.ending and first.tolerations == (tolerates(UNREACHABLE, 300),)
     assert first.tolerations is second.tolerations
+
+
+def test_a_node_that_comes_and_goes_leaves_nothing_behind() -> None:
+    evictions, day_s = Evictions(), 86_400.0
+    steady = SeenPod("steady", "n1", False, 1)
+    evictions.place(steady, day_s, 0.0)
+    for number in range(10_000):
+        flapping = SeenPod("flapping", "n2", False, number)
+        evictions.place(flapping, day_s, float(number))
+        if number < 9_999:
+            evictions.place(flapping, None, number + 0.5)
+    assert len(evictions) == 2 and len(evictions._heap) < 2_000
+    assert [one.pod.uid for one in evictions.take(day_s, 10)] == ["steady"]
+    assert evictions.take(day_s + 9_998, 10) == []
+    assert [one.pod.uid for one in evictions.take(day_s + 9_999, 10)] == ["flapping"]
