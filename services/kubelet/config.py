@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+from services.api import names, quantities
 from services.base.telemetry import TelemetryConfig
 from services.kubelet.distribution import Distribution, Outage
 from services.rpc.credentials import TlsConfig
@@ -26,6 +28,22 @@ class TimingConfig:
     lease_jitter: float = 0.04
     node_status_compute_s: float = 10.0
     node_status_report_s: float = 300.0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, each beginning with its field."""
+        periods = {
+            "lease_renew_s": self.lease_renew_s,
+            "node_status_compute_s": self.node_status_compute_s,
+            "node_status_report_s": self.node_status_report_s,
+        }
+        found = [
+            f"{name}: must be positive, is {value:g}" for name, value in periods.items() if not 0 < value < math.inf
+        ]
+        if not 0 <= self.lease_jitter <= 1:
+            found.append(f"lease_jitter: must be between 0 and 1, is {self.lease_jitter:g}")
+        if self.lease_duration_s <= self.lease_renew_s:
+            found.append(f"lease_duration_s: must be more than lease_renew_s, is {self.lease_duration_s}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,10 @@ class Pool:
         ]
         if not 0 <= self.crash_rate_per_hour < math.inf:
             found.append(f"crash_rate_per_hour: must not be negative, is {self.crash_rate_per_hour}")
+        found += [f"name_prefix: {fault}" for name in self.names[-1:] for fault in names.dns_subdomain(name)]
+        for section, amounts in (("capacity", self.capacity), ("allocatable", self.allocatable)):
+            for resource, amount in amounts.items():
+                found += _unreadable(f"{section}.{resource}", partial(quantities.parse, amount))
         found += self._process_problems()
         found += _unreadable("start_delay" if self.start_delay else "start_delay_ms", lambda: self.starting)
         found += _unreadable("stop_delay", lambda: self.stopping)
@@ -170,11 +192,14 @@ class KubeletConfig:
             found.append(f"listen: must be host:port, is {self.listen!r}")
         if self.listen and self.serving_address in ("0.0.0.0", "::"):
             found.append("address: is needed when listen names no single address")
+        # It is the value of a label.
+        found += [f"name: {fault}" for fault in (names.label_value(self.name) if self.name else ("is needed",))]
+        found += [f"timing.{problem}" for problem in self.timing.problems()]
         if not self.pools:
             found.append("pools: at least one is needed")
         for number, pool in enumerate(self.pools):
             found += [f"pools[{number}].{problem}" for problem in pool.problems()]
-        names = [(pool.resource_partition, name) for pool in self.pools for name in pool.names]
-        if len(set(names)) < len(names):
+        nodes = [(pool.resource_partition, name) for pool in self.pools for name in pool.names]
+        if len(set(nodes)) < len(nodes):
             found.append("pools: two of one resource partition give a node the same name (name_prefix, first_number)")
         return found

@@ -57,6 +57,13 @@ def test_a_start_delay_is_a_number_or_a_range(tmp_path: pathlib.Path, delay: str
             "give a node the same name",
         ),
         (GOOD.format(delay="0").replace("nodes = 3", "nodez = 3"), "nodez"),
+        (GOOD.format(delay="0").replace('name = "hollow-1"', 'name = "host/1"'), "name: "),
+        (GOOD.format(delay="0").replace('"n-"', '"N_"'), "pools[0].name_prefix: "),
+        (GOOD.format(delay="0") + 'capacity = { cpu = "lots" }', "pools[0].capacity.cpu: "),
+        (GOOD.format(delay="0") + "[timing]\nlease_renew_s = 0", "timing.lease_renew_s: must be positive, is 0"),
+        (GOOD.format(delay="0") + "[timing]\nnode_status_compute_s = -1", "timing.node_status_compute_s: must be pos"),
+        (GOOD.format(delay="0") + "[timing]\nlease_jitter = 2", "timing.lease_jitter: must be between 0 and 1"),
+        (GOOD.format(delay="0") + "[timing]\nlease_renew_s = 60", "timing.lease_duration_s: must be more than"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: pathlib.Path, text: str, says: str) -> None:
