@@ -73,7 +73,7 @@ def config(
             f'resource_partition = "{partition}"',
             f'endpoints = ["{servers[partition]}"]',
             f"nodes = {nodes}",
-            f'name_prefix = "{PREFIX}{partition}-{name}-"',
+            f'name_prefix = "{PREFIX}{partition}-{name.removeprefix("kubelet-")}-"',
         ]
     return "\n".join(lines) + "\n"
 
