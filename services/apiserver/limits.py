@@ -16,6 +16,9 @@ TURNS_BETWEEN_PARTS = 6
 # What initial states and catch-up may put in front of live events.
 BULK_BYTES_TARGET = 64 << 10
 
+# How long events of a watch may gather: less than the time between the bookmark before a timeout and the timeout.
+GATHER_MS_MAX = 1000
+
 # Watches of one multiplexed stream that open at once; the stream is not read on before.
 OPENINGS_PER_STREAM_MAX = 256
 # A watch counts as opened when its initial state is sent, or after this time: its reader may be slow.

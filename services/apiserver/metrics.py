@@ -26,6 +26,7 @@ SECONDS = Histogram(
 LONG_RUNNING = Gauge("apiserver_longrunning_requests", "Open watch streams", ("verb", "resource"))
 BATCH_ITEMS = Counter("ursa_apiserver_batch_items_total", "Items of batch requests", ("resource",))
 WATCHES = Gauge("ursa_apiserver_multiplexed_watches", "Watches open on multiplexed streams", ("resource",))
+WATCH_MESSAGES = Counter("ursa_apiserver_watch_messages_total", "Messages sent on watch streams", ("stream",))
 
 IN_FLIGHT = Gauge("apiserver_current_inflight_requests", "Requests under way", ("request_kind",))
 IN_QUEUE = Gauge("apiserver_current_inqueue_requests", "Requests that wait for their turn", ("request_kind",))

@@ -1,7 +1,8 @@
 """``ursa.watch.v1.WatchService/Watch``: thousands of watches of any kinds on one stream.
 
 One writer per stream joins what its watches have to say into messages of at most about 1 MB: live events first, then at
-most 64 kB of bulk (initial states and catch-up), so that nothing large stands in front of a live event.
+most 64 kB of bulk (initial states and catch-up), so that nothing large stands in front of a live event. Live events
+of watches that are in no hurry gather before a message is made (``gathering.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import grpc
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchClientMessage
 from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.errors import translate
+from services.apiserver.gathering import Gathering
 from services.apiserver.objects import parse_request
 from services.apiserver.opening import Openings
 from services.apiserver.overload import Overload, too_many_watches
@@ -31,10 +33,12 @@ from services.storage.interface import Watcher
 
 
 class _Watch:
-    """One watch of a stream. ``live``: it has caught up once, so what it has now is news."""
+    """One watch of a stream. ``live``: it has caught up once, so what it has now is news, which may gather for
+    ``gather_s``."""
 
     __slots__ = (
         "encoder",
+        "gather_s",
         "live",
         "place",
         "prefix",
@@ -47,11 +51,14 @@ class _Watch:
         "watcher",
     )
 
-    def __init__(self, stream: WatchStream, watch_id: int, resource: Resource, encoder: frames.BatchEncoder) -> None:
+    def __init__(
+        self, stream: WatchStream, watch_id: int, resource: Resource, encoder: frames.BatchEncoder, gather_s: float
+    ) -> None:
         self.stream = stream
         self.watch_id = watch_id
         self.resource = resource
         self.encoder = encoder
+        self.gather_s = gather_s
         self.prefix = frames.prefix_of(watch_id)
         self.watcher: Watcher | None = None
         self.task: asyncio.Task[None] | None = None
@@ -62,9 +69,12 @@ class _Watch:
 
     def wake(self) -> None:
         if not self.queued:
-            self.queued = True
-            (self.stream.live if self.live else self.stream.bulk).append(self)
-            self.stream.awake.set()
+            self.queue()
+            self.stream.gathering.ask(self.gather_s if self.live else 0.0)
+
+    def queue(self) -> None:
+        self.queued = True
+        (self.stream.live if self.live else self.stream.bulk).append(self)
 
     def opened(self) -> None:
         """Its initial state is sent, or it has ended: others may open."""
@@ -116,6 +126,7 @@ class WatchStream:
         self.live: deque[_Watch] = deque()
         self.bulk: deque[_Watch] = deque()
         self.awake = asyncio.Event()
+        self.gathering = Gathering(asyncio.get_running_loop(), self.awake.set)
 
     async def serve(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Until the client cancels, or has closed its side and its last watch has ended, or the server stops
@@ -132,6 +143,7 @@ class WatchStream:
             for watch in self._watches.values():
                 watch.close()
             self.openings.close()
+            self.gathering.close()
 
     # The client's side
 
@@ -152,6 +164,11 @@ class WatchStream:
             raise status.bad_field("create.watch_id", f"must be positive, is {watch_id}")
         if watch_id in self._watches:
             raise status.bad_field("create.watch_id", f"{watch_id} is in use on this stream")
+        gather_ms = create.gather_ms
+        if not 0 <= gather_ms <= limits.GATHER_MS_MAX:
+            reason = f"must be between 0 and {limits.GATHER_MS_MAX}, is {gather_ms}"
+            self._say(frames.failed(watch_id, status.bad_field("create.gather_ms", reason)))
+            return
         resource = self._service.resources.get(create.resource)
         if resource is None:
             served = ", ".join(sorted(self._service.resources))
@@ -162,7 +179,7 @@ class WatchStream:
             self._say(frames.failed(watch_id, too_many_watches(message, self._service.retry_after_s)))
             return
         await self._at_once.acquire()
-        watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource])
+        watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource], gather_ms / 1000)
         self._watches[watch_id] = watch
         metrics.WATCHES.labels(create.resource).inc()
         # Opening may wait for a quorum read; no other watch waits for that.
@@ -215,16 +232,21 @@ class WatchStream:
     # The server's side
 
     async def _write(self, context: Context) -> None:
+        sent = metrics.WATCH_MESSAGES.labels("multiplexed")
         while True:
             await self.awake.wait()
+            self.awake.clear()
             self._service.draining.check()
+            self.gathering.sent()
             message = self._message()
+            if self.live or self.bulk:
+                # More than one message holds: the next one follows it, however patient its watches are.
+                self.awake.set()
             if message:
                 await context.write(message)
-            elif not self.live and not self.bulk and not self._control:
-                if self._half_closed and not self._watches:
-                    return
-                self.awake.clear()
+                sent.inc()
+            if self._half_closed and not self._watches and not self._control:
+                return
 
     def _message(self) -> bytes:
         """Live events up to 1 MB, then bulk up to 64 kB; "" when no watch has anything to say.
@@ -246,24 +268,30 @@ class WatchStream:
                 return
             room -= self._take(queue.popleft(), room, parts)
 
-    def _take(self, watch: _Watch, limit_bytes: int, parts: list[bytes]) -> int:
+    def _take(self, watch: _Watch, room: int, parts: list[bytes]) -> int:
+        """Everything that ``watch`` has, as far as there is room; how many bytes that is."""
         watch.queued = False
         watcher = watch.watcher
         if watcher is None or self._watches.get(watch.watch_id) is not watch:
             return 0
-        try:
-            batch = watcher.take(limit_bytes)
-        except StorageError as failure:
-            self._end(watch, failure)
-            return 0
-        if batch is None:
-            watch.live = True
-            watch.opened()
-            return 0
-        frame = frames.sub_batch(watch.prefix, watch.encoder.encode(batch))
-        parts.append(frame)
-        watch.wake()
-        return len(frame)
+        if watch.live and watch.gather_s:
+            watcher.catch_up()
+        taken = 0
+        while taken < room:
+            try:
+                batch = watcher.take(room - taken)
+            except StorageError as failure:
+                self._end(watch, failure)
+                return taken
+            if batch is None:
+                watch.live = True
+                watch.opened()
+                return taken
+            frame = frames.sub_batch(watch.prefix, watch.encoder.encode(batch))
+            parts.append(frame)
+            taken += len(frame)
+        watch.queue()
+        return taken
 
 
 def _no_resource(name: str, served: str) -> StatusError:

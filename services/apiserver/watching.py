@@ -8,7 +8,7 @@ from typing import Any
 
 from services.api.kinds import Kind
 from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
-from services.apiserver import frames, limits, scope
+from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.objects import parse_request
 from services.apiserver.overload import Bulk, Standing
 from services.apiserver.reads import resource_version
@@ -118,6 +118,7 @@ class TypedWatch:
         self, watcher: Watcher, context: Context, timeout_s: float, place: Place, *, bookmarks: bool
     ) -> None:
         awake = asyncio.Event()
+        sent = metrics.WATCH_MESSAGES.labels("typed")
         end_s = self._clock.monotonic() + timeout_s
         timers = timeout_timers(timeout_s, watcher, awake.set, bookmarks=bookmarks)
         opening = asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, place.leave)
@@ -134,6 +135,7 @@ class TypedWatch:
                         message = self._next(watcher, self._bulk.part_bytes)
                 if message is not None:
                     await context.write(message)
+                    sent.inc()
                     continue
                 place.leave()
                 opening.cancel()

@@ -31,6 +31,7 @@ from services.rpc.status import StatusError, from_rpc_error, from_status, resour
 _log = logging.getLogger(__name__)
 
 WATCHES = Gauge("ursa_client_watches", "Watches open or asked for", ["partition"])
+MESSAGES = Counter("ursa_client_watch_messages_total", "Messages received on multiplexed watch streams", ["partition"])
 STREAMS = Counter("ursa_client_watch_streams_total", "Multiplexed watch streams begun", ["partition"])
 EVENTS = Counter("ursa_client_watch_events_total", "Watch events received", ["partition"])
 
@@ -38,6 +39,9 @@ EVENTS = Counter("ursa_client_watch_events_total", "Watch events received", ["pa
 # stand in one long queue before the server's live events.
 CREATES_PER_GROUP = 512
 GROUP_PAUSE_S = 0.02
+
+# The longest time that events may gather (the server's own limit).
+GATHER_S_MAX = 1.0
 
 # An iterator that is not read from is ended at this many events, and says so; nobody else notices.
 QUEUED_EVENTS_MAX = 100_000
@@ -102,10 +106,17 @@ class Subscription:
 
 
 class WatchMux:
-    """All watches of this client on one partition. ``run`` keeps the stream while there are watches."""
+    """All watches of this client on one partition. ``run`` keeps the stream while there are watches.
 
-    def __init__(self, channel: grpc.aio.Channel, clock: Clock, rand: Rand, *, partition: str = "") -> None:
+    ``gather_s``, 0 to ``GATHER_S_MAX``: how long the server may let events gather, so that many share one message
+    (0: each comes at once).
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, clock: Clock, rand: Rand, *, partition: str = "", gather_s: float = 0.0
+    ) -> None:
         self.partition = partition
+        self._gather_ms = round(gather_s * 1000)
         self.clock = clock
         self.rand = rand
         self._method: Any = channel.stream_stream(
@@ -200,6 +211,7 @@ class WatchMux:
             call.cancel()
 
     async def _read(self, call: Any) -> StatusError:
+        received = MESSAGES.labels(self.partition)
         try:
             while True:
                 message = await call.read()
@@ -207,6 +219,7 @@ class WatchMux:
                     code = await call.code()
                     return unavailable(f"the server ended the watch stream ({code.name})")
                 self.connected = True
+                received.inc()
                 for batch in message.batches:
                     self._dispatch(batch)
         except grpc.aio.AioRpcError as failure:
@@ -247,7 +260,9 @@ class WatchMux:
         watch = self._watches.get(item)
         if watch is None:
             return None  # Cancelled before it was sent.
-        create = watch_pb2.CreateWatch(watch_id=item, resource=watch._resource, selection=watch._request)
+        create = watch_pb2.CreateWatch(
+            watch_id=item, resource=watch._resource, selection=watch._request, gather_ms=self._gather_ms
+        )
         return watch_pb2.WatchClientMessage(create=create)
 
     def _dispatch(self, batch: watch_pb2.WatchBatch) -> None:

@@ -29,7 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class Connection:
-    """Channels, typed clients and the watch mux of one partition. ``run`` drives the mux and closes the channels."""
+    """Channels, typed clients and the watch mux of one partition. ``run`` drives the mux and closes the channels.
+
+    ``gather_s``: how long events of its watches may gather (``WatchMux``).
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Connection:
         *,
         tls: TlsConfig | None = None,
         timeouts: Timeouts | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self.name = name
         self.endpoints = tuple(endpoints)
@@ -47,7 +51,7 @@ class Connection:
         # Lists on a connection of their own, so that nothing large stands in front of live events; opened on first use.
         self.bulk: grpc.aio.Channel = make_channel(self.endpoints, tls)
         self.clientset = Clientset(self.channel, bulk=self.bulk, timeouts=timeouts)
-        self.mux = WatchMux(self.channel, clock, rand, partition=name)
+        self.mux = WatchMux(self.channel, clock, rand, partition=name, gather_s=gather_s)
 
     @property
     def reachable(self) -> bool:
@@ -76,7 +80,7 @@ class PartitionDirectory:
 
     ``on_added(name, connection)``: a partition is new, or its connection was replaced because its endpoints changed
     (then ``on_added`` comes for a name that is known already, and the old connection ends after it returns).
-    ``on_removed(name)``: its object has vanished.
+    ``on_removed(name)``: its object has vanished. ``gather_s``: how long events of the partitions' watches may gather.
     """
 
     def __init__(
@@ -90,13 +94,16 @@ class PartitionDirectory:
         on_removed: OnRemoved | None = None,
         tls: TlsConfig | None = None,
         connect: Connect | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self.kind = kind
         self.connections: dict[str, Connection] = {}
         self._bootstrap = {name: tuple(endpoints) for name, endpoints in bootstrap.items()}
         self._on_added = on_added
         self._on_removed = on_removed
-        self._connect = connect or (lambda name, endpoints: Connection(name, endpoints, clock, rand, tls=tls))
+        self._connect = connect or (
+            lambda name, endpoints: Connection(name, endpoints, clock, rand, tls=tls, gather_s=gather_s)
+        )
         # What each source (a partition that holds partition objects) says: source -> name -> endpoints.
         self._said: dict[str, dict[str, tuple[str, ...]]] = {}
         self._informers: dict[str, Informer[Any]] = {}

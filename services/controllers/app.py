@@ -79,7 +79,14 @@ class ControllerManager:
 
     async def _lead(self) -> None:
         clock, rand = self._clock, self._rand
-        tenants = Tenants(self._resource, clock=clock, rand=rand, tls=self._config.tls, connect=self._connect)
+        tenants = Tenants(
+            self._resource,
+            clock=clock,
+            rand=rand,
+            tls=self._config.tls,
+            connect=self._connect,
+            gather_s=self._config.watch_gather_s,
+        )
         self.claims = ClaimsController(self._resource, tenants, self._config.claims, clock=clock, rand=rand)
         if self._config.nodes.enabled:
             self.nodes = NodesController(
@@ -102,7 +109,8 @@ async def run(config: ControllersConfig, stopping: asyncio.Event) -> None:
     # Claims and pods are many and live long; the default thresholds would walk them again and again.
     gc.set_threshold(100_000, 50, 100)
     clock, rand = SystemClock(), Rand()
-    resource = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls)
+    gather_s = config.watch_gather_s
+    resource = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls, gather_s=gather_s)
     manager = ControllerManager(config, resource, clock=clock, rand=rand)
     try:
         async with ProcessEndpoint(config.telemetry.metrics_listen, manager.ready), Supervisor() as tasks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.base.telemetry import TelemetryConfig
 from services.client.election import ElectionConfig
+from services.client.mux import GATHER_S_MAX
 from services.controllers.nodes.config import NodesConfig
 from services.rpc.credentials import TlsConfig
 
@@ -46,12 +47,29 @@ class ClaimsConfig:
 
 @dataclass(frozen=True)
 class ControllersConfig:
-    """``name``: of this process, for logs and its identity in the election."""
+    """``name``: of this process, for logs and its identity in the election. ``watch_gather_s``: how long servers may
+    let events gather for its watches, seconds; a pulse takes that much longer. Raises ``ValueError`` for what cannot
+    be."""
 
     name: str
     resource_partition: PartitionAddress
+    watch_gather_s: float = 0.25
     claims: ClaimsConfig = field(default_factory=ClaimsConfig)
     nodes: NodesConfig = field(default_factory=NodesConfig)
     leader_election: ElectionConfig = field(default_factory=ElectionConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     tls: TlsConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_gather_s("watch_gather_s", self.watch_gather_s)
+        nodes = self.nodes
+        if nodes.enabled and nodes.pulse_period_s * 2 + self.watch_gather_s > nodes.blind_after_s:
+            raise ValueError(
+                "nodes.blind_after_s must be at least twice nodes.pulse_period_s and watch_gather_s beside it"
+            )
+
+
+def check_gather_s(name: str, gather_s: float) -> None:
+    """Raises ``ValueError`` for what no server takes."""
+    if not 0 <= gather_s <= GATHER_S_MAX:
+        raise ValueError(f"{name} must be between 0 and {GATHER_S_MAX:g}")

@@ -10,7 +10,7 @@ from services.base import config as files
 from services.base.config import ConfigError
 from services.base.telemetry import TelemetryConfig
 from services.client.election import ElectionConfig
-from services.controllers.config import ControllersConfig, PartitionAddress
+from services.controllers.config import ControllersConfig, PartitionAddress, check_gather_s
 from services.rpc.credentials import TlsConfig
 
 RESOURCE, TENANT = "resource_partition", "tenant_partition"
@@ -70,15 +70,21 @@ class ReplicaSetsConfig:
 
 @dataclass(frozen=True)
 class TenantControllersConfig:
-    """``name``: of this process, for logs and its identity in the election."""
+    """``name``: of this process, for logs and its identity in the election. ``watch_gather_s``: how long servers may
+    let events gather for its watches, seconds; a ReplicaSet is seen to that much later. Raises ``ValueError`` for what
+    cannot be."""
 
     name: str
     tenant_partition: PartitionAddress
+    watch_gather_s: float = 0.05
     pod_gc: PodGcConfig = field(default_factory=PodGcConfig)
     replica_sets: ReplicaSetsConfig = field(default_factory=ReplicaSetsConfig)
     leader_election: ElectionConfig = field(default_factory=ElectionConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     tls: TlsConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_gather_s("watch_gather_s", self.watch_gather_s)
 
 
 def load(path: str, overrides: tuple[str, ...] = ()) -> ControllersConfig | TenantControllersConfig:

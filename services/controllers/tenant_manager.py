@@ -88,6 +88,7 @@ class TenantControllerManager:
             rand=rand,
             tls=self._config.tls,
             connect=self._connect,
+            gather_s=self._config.watch_gather_s,
         )
         sets = ReplicaSetController(self._tenant, pods, self._config.replica_sets, clock=clock, rand=rand)
         try:
@@ -108,7 +109,8 @@ async def run(config: TenantControllersConfig, stopping: asyncio.Event) -> None:
     # Pods are many and live long; the default thresholds would walk them again and again.
     gc.set_threshold(100_000, 50, 100)
     clock, rand = SystemClock(), Rand()
-    tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls)
+    gather_s = config.watch_gather_s
+    tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls, gather_s=gather_s)
     manager = TenantControllerManager(config, tenant, clock=clock, rand=rand)
     try:
         async with ProcessEndpoint(config.telemetry.metrics_listen, manager.ready), Supervisor() as tasks:

@@ -110,7 +110,8 @@ class Follower(Protocol):
 
 
 class Tenants:
-    """``tenants`` by name, while ``run`` runs. ``connect`` makes the connections."""
+    """``tenants`` by name, while ``run`` runs. ``connect`` makes the connections; without it they are made here, and
+    events of their watches gather for ``gather_s``."""
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class Tenants:
         rand: Rand,
         tls: TlsConfig | None = None,
         connect: Connect | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self.tenants: dict[str, TenantPods] = {}
         self._resource = resource
@@ -134,6 +136,7 @@ class Tenants:
             on_removed=self._removed,
             tls=tls,
             connect=connect,
+            gather_s=gather_s,
         )
 
     def follow(self, follower: Follower) -> None:

@@ -209,6 +209,11 @@ class Watcher(Protocol):
         """Call ``wake`` instead (once per round), so that one task can serve thousands of watchers."""
         ...
 
+    def catch_up(self) -> None:
+        """Have ``take`` give what has happened by now, not only until the last round: for a reader that has let it
+        gather."""
+        ...
+
     def request_bookmark(self) -> None:
         """Have ``take`` end what is there now with a bookmark (for the moment before a server-side timeout)."""
         ...

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 class PodGarbageCollector:
     """``tenant`` and ``pods`` (all pods of it) are run by their owner. ``connect`` makes the connections to resource
-    partitions."""
+    partitions; without it they are made here, and events of their watches gather for ``gather_s``."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class PodGarbageCollector:
         rand: Rand,
         tls: TlsConfig | None = None,
         connect: Connect | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._tenant = tenant
         self._pods = pods
@@ -67,6 +68,7 @@ class PodGarbageCollector:
             on_removed=self._removed,
             tls=tls,
             connect=connect,
+            gather_s=gather_s,
         )
 
     async def run(self) -> None:

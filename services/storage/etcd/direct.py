@@ -51,6 +51,9 @@ class DirectWatcher:
     def set_wake(self, wake: Callable[[], None] | None) -> None:
         self._watcher.set_wake(wake)
 
+    def catch_up(self) -> None:
+        self._watcher.catch_up()
+
     def request_bookmark(self) -> None:
         self._watcher.request_bookmark()
 

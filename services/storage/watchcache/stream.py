@@ -31,7 +31,7 @@ class Stream:
         self._clock = clock
         self.revision = 0
         self.ring = Ring(bounds, self._feeds_of)
-        self.hub = Hub(clock, self._release)
+        self.hub = Hub(clock, self.release)
         self.watchers: set[CacheWatcher] = set()
         self._followers: dict[str, int] = {}
         self._idle: dict[str, dict[CacheWatcher, None]] = {}
@@ -118,11 +118,12 @@ class Stream:
             joined = self._joined[key] = self._join(feed, prefix, selection, position, after, limit_bytes)
         return joined
 
-    # -- inside
-
-    def _release(self) -> None:
+    def release(self) -> None:
+        """What has happened so far may be read."""
         self._released = self.ring.end
         self._joined.clear()
+
+    # -- inside
 
     def _rouse(self, feed: str, sequence: int) -> None:
         waiting = self._idle.pop(feed, None)

@@ -101,6 +101,10 @@ class CacheWatcher:
         if wake is not None and (self._phase is Phase.AWAKE or self._failure is not None):
             wake()
 
+    def catch_up(self) -> None:
+        if self._phase is Phase.AWAKE and not self.closed and self._stream.pending(self.feed):
+            self._stream.release()
+
     def request_bookmark(self) -> None:
         self._bookmark_due = True
         if self._phase is Phase.IDLE:

@@ -42,10 +42,12 @@ class Mux:
             response_deserializer=WatchServerMessage.FromString,
         )
         self.call = method()
+        self.messages = 0
         self._batches: dict[int, list[WatchBatch]] = {}
 
-    async def create(self, watch_id: int, resource: str, **selection: Any) -> None:
-        create = CreateWatch(watch_id=watch_id, resource=resource, selection=WatchRequest(**selection))
+    async def create(self, watch_id: int, resource: str, *, gather_ms: int = 0, **selection: Any) -> None:
+        wanted = WatchRequest(**selection)
+        create = CreateWatch(watch_id=watch_id, resource=resource, selection=wanted, gather_ms=gather_ms)
         await self.call.write(WatchClientMessage(create=create))
 
     async def cancel(self, watch_id: int) -> None:
@@ -57,6 +59,7 @@ class Mux:
             while not self._batches.get(watch_id):
                 message = await self.call.read()
                 assert message is not grpc.aio.EOF
+                self.messages += 1
                 for batch in message.batches:
                     self._batches.setdefault(batch.watch_id, []).append(batch)
         return self._batches[watch_id].pop(0)

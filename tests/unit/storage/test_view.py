@@ -262,6 +262,37 @@ def test_watches_at_one_position_share_one_batch() -> None:
     asyncio.run(scenario())
 
 
+def test_a_reader_that_let_changes_gather_gets_all_that_there_are_and_is_not_woken_for_them_again() -> None:
+    async def scenario() -> None:
+        subject = Subject(16, 16)
+        patient = subject.view.watch(WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False))
+        assert patient.take() is None
+        woken: list[int] = []
+        patient.set_wake(lambda: woken.append(subject.view.revision))
+        for number in range(3):
+            subject.feed({KEYS[0]: ("", "", number), KEYS[1]: ("", "", number)})
+            for _ in range(6):
+                await asyncio.sleep(0)
+        assert len(woken) == 1, "one round has told that there is something"
+        patient.catch_up()
+        batch = patient.take()
+        assert batch is not None
+        assert (len(batch.events), batch.revision) == (6, subject.view.revision)
+        assert patient.take() is None
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert len(woken) == 1
+        subject.feed({KEYS[0]: ("", "", 9)})
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert len(woken) == 2
+        patient.close()
+        patient.catch_up()
+        assert patient.take() is None
+
+    asyncio.run(scenario())
+
+
 def test_an_event_of_another_node_wakes_nobody() -> None:
     async def scenario() -> None:
         subject = Subject(16, 16)

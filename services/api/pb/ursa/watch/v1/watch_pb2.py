@@ -26,27 +26,27 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2 as ursa_dot_meta_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ursa/watch/v1/watch.proto\x12\rursa.watch.v1\x1a\x17google/rpc/status.proto\x1a\x17ursa/meta/v1/meta.proto\"`\n\x0b\x43reateWatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\x12\x10\n\x08resource\x18\x02 \x01(\t\x12-\n\tselection\x18\x03 \x01(\x0b\x32\x1a.ursa.meta.v1.WatchRequest\"\x1f\n\x0b\x43\x61ncelWatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\"{\n\x12WatchClientMessage\x12,\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x1a.ursa.watch.v1.CreateWatchH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.ursa.watch.v1.CancelWatchH\x00\x42\t\n\x07request\"D\n\nWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12\x0e\n\x06object\x18\x02 \x01(\x0c\"\xd7\x01\n\nWatchBatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12)\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x19.ursa.watch.v1.WatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63reated\x18\x07 \x01(\x08\x12\x10\n\x08\x63\x61nceled\x18\x08 \x01(\x08\"@\n\x12WatchServerMessage\x12*\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x19.ursa.watch.v1.WatchBatch*M\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x32\x61\n\x0cWatchService\x12Q\n\x05Watch\x12!.ursa.watch.v1.WatchClientMessage\x1a!.ursa.watch.v1.WatchServerMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ursa/watch/v1/watch.proto\x12\rursa.watch.v1\x1a\x17google/rpc/status.proto\x1a\x17ursa/meta/v1/meta.proto\"s\n\x0b\x43reateWatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\x12\x10\n\x08resource\x18\x02 \x01(\t\x12-\n\tselection\x18\x03 \x01(\x0b\x32\x1a.ursa.meta.v1.WatchRequest\x12\x11\n\tgather_ms\x18\x04 \x01(\x05\"\x1f\n\x0b\x43\x61ncelWatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\"{\n\x12WatchClientMessage\x12,\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x1a.ursa.watch.v1.CreateWatchH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.ursa.watch.v1.CancelWatchH\x00\x42\t\n\x07request\"D\n\nWatchEvent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.ursa.watch.v1.EventType\x12\x0e\n\x06object\x18\x02 \x01(\x0c\"\xd7\x01\n\nWatchBatch\x12\x10\n\x08watch_id\x18\x01 \x01(\x03\x12\x18\n\x10resource_version\x18\x02 \x01(\x03\x12)\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x19.ursa.watch.v1.WatchEvent\x12\x10\n\x08\x62ookmark\x18\x04 \x01(\x08\x12\x1a\n\x12initial_events_end\x18\x05 \x01(\x08\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63reated\x18\x07 \x01(\x08\x12\x10\n\x08\x63\x61nceled\x18\x08 \x01(\x08\"@\n\x12WatchServerMessage\x12*\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x19.ursa.watch.v1.WatchBatch*M\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x32\x61\n\x0cWatchService\x12Q\n\x05Watch\x12!.ursa.watch.v1.WatchClientMessage\x1a!.ursa.watch.v1.WatchServerMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ursa.watch.v1.watch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTTYPE']._serialized_start=704
-  _globals['_EVENTTYPE']._serialized_end=781
+  _globals['_EVENTTYPE']._serialized_start=723
+  _globals['_EVENTTYPE']._serialized_end=800
   _globals['_CREATEWATCH']._serialized_start=94
-  _globals['_CREATEWATCH']._serialized_end=190
-  _globals['_CANCELWATCH']._serialized_start=192
-  _globals['_CANCELWATCH']._serialized_end=223
-  _globals['_WATCHCLIENTMESSAGE']._serialized_start=225
-  _globals['_WATCHCLIENTMESSAGE']._serialized_end=348
-  _globals['_WATCHEVENT']._serialized_start=350
-  _globals['_WATCHEVENT']._serialized_end=418
-  _globals['_WATCHBATCH']._serialized_start=421
-  _globals['_WATCHBATCH']._serialized_end=636
-  _globals['_WATCHSERVERMESSAGE']._serialized_start=638
-  _globals['_WATCHSERVERMESSAGE']._serialized_end=702
-  _globals['_WATCHSERVICE']._serialized_start=783
-  _globals['_WATCHSERVICE']._serialized_end=880
+  _globals['_CREATEWATCH']._serialized_end=209
+  _globals['_CANCELWATCH']._serialized_start=211
+  _globals['_CANCELWATCH']._serialized_end=242
+  _globals['_WATCHCLIENTMESSAGE']._serialized_start=244
+  _globals['_WATCHCLIENTMESSAGE']._serialized_end=367
+  _globals['_WATCHEVENT']._serialized_start=369
+  _globals['_WATCHEVENT']._serialized_end=437
+  _globals['_WATCHBATCH']._serialized_start=440
+  _globals['_WATCHBATCH']._serialized_end=655
+  _globals['_WATCHSERVERMESSAGE']._serialized_start=657
+  _globals['_WATCHSERVERMESSAGE']._serialized_end=721
+  _globals['_WATCHSERVICE']._serialized_start=802
+  _globals['_WATCHSERVICE']._serialized_end=899
 # @@protoc_insertion_point(module_scope)

@@ -47,10 +47,17 @@ class CreateWatch(_message.Message):
     WATCH_ID_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     SELECTION_FIELD_NUMBER: _builtins.int
+    GATHER_MS_FIELD_NUMBER: _builtins.int
     watch_id: _builtins.int
     """chosen by the client, unique on its stream, > 0"""
     resource: _builtins.str
     """plural, as in keys: pods, nodes, leases, ..."""
+    gather_ms: _builtins.int
+    """Milliseconds, 0 to 1000: how long its events may gather, so that many share one message. 0: each is sent at once.
+    A message is sent when the first of the stream's watches that have something to say is due: `gather_ms` after the
+    message before, at once after a quiet time. Initial states, answers and errors never wait. The events, their order
+    and the whole revisions of batches are the same.
+    """
     @_builtins.property
     def selection(self) -> _meta_pb2.WatchRequest: ...
     def __init__(
@@ -59,10 +66,11 @@ class CreateWatch(_message.Message):
         watch_id: _builtins.int = ...,
         resource: _builtins.str = ...,
         selection: _meta_pb2.WatchRequest | None = ...,
+        gather_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource", "selection", b"selection", "watch_id", b"watch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gather_ms", b"gather_ms", "resource", b"resource", "selection", b"selection", "watch_id", b"watch_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
