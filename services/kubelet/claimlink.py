@@ -17,6 +17,7 @@ from typing import Protocol
 from services.api.pb.ursa.scheduling.v1.capacity_pb2 import CapacityClaim, ClaimOutcome, ClaimRelease
 from services.base.backoff import Backoff
 from services.base.clock import Clock
+from services.base.pace import Pace
 from services.base.rand import Rand
 from services.client.partitions import Connection
 from services.kubelet import metrics
@@ -27,6 +28,8 @@ from services.rpc.status import StatusError, from_status, internal
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 512
+# So many pods do not wait for more to come.
+BATCH_FULL = 64
 RETRY_INITIAL_S, RETRY_MAX_S = 0.1, 5.0
 # What cannot be decided yet (the node is not registered, a claim elsewhere has not ended) is asked again after this.
 DEFER_S = 2.0
@@ -45,14 +48,20 @@ class Claimant(Protocol):
 
 
 class ClaimLink:
-    """``run`` sends what ``claim`` was called for, a batch after the other."""
+    """``run`` sends what ``claim`` was called for, a batch after the other.
 
-    def __init__(self, connection: Connection, owner: Claimant, clock: Clock, rand: Rand) -> None:
+    ``gather_s``: a batch begins so long after the one before, unless it is large: what comes alone goes at once.
+    """
+
+    def __init__(
+        self, connection: Connection, owner: Claimant, clock: Clock, rand: Rand, *, gather_s: float = 0.0
+    ) -> None:
         self.name = connection.name
         self._connection = connection
         self._owner = owner
         self._clock = clock
         self._rand = rand
+        self._pace = Pace(clock, gather_s)
         self._wanted: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._deferred: dict[str, None] = {}
@@ -78,6 +87,7 @@ class ClaimLink:
         backoff = Backoff(self._rand, initial_s=RETRY_INITIAL_S, maximum_s=RETRY_MAX_S)
         while True:
             await self._wake.wait()
+            await self._pace.turn(full=len(self._wanted) >= BATCH_FULL)
             batch = self._next_batch()
             if not batch:
                 self._wake.clear()
@@ -112,10 +122,11 @@ class ClaimLink:
 
     async def _settle(self, batch: Sequence[CapacityClaim], outcomes: Sequence[ClaimOutcome]) -> None:
         elsewhere: list[CapacityClaim] = []
+        held = 0
         for claim, outcome in zip(batch, outcomes, strict=True):
             uid = claim.metadata.name
             if outcome.state == ClaimOutcome.HELD:
-                metrics.CLAIMS.labels(self.name, "held").inc()
+                held += 1
                 self._owner.claim_answered(uid, None)
                 continue
             refused = outcome.state == ClaimOutcome.REFUSED
@@ -130,6 +141,7 @@ class ClaimLink:
                 elsewhere.append(claim)
             self._deferred[uid] = None
             self._deferred_wake.set()
+        metrics.CLAIMS.labels(self.name, "held").inc(held)
         if elsewhere:
             await self._release_elsewhere(elsewhere)
 

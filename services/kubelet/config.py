@@ -15,22 +15,45 @@ from services.rpc.credentials import TlsConfig
 
 # All nodes of a process pool share one machine: a few show what there is to see.
 PROCESS_NODES_MAX = 20
+# Every start of a pod waits for it.
+GATHER_MS_MAX = 1000.0
 DEFAULT_CAPACITY = {"cpu": "32", "memory": "256Gi", "pods": "110"}
 
 
 @dataclass(frozen=True)
 class TimingConfig:
     """Seconds, with Kubernetes' defaults (KEP-0009). ``node_status_report_s``: an unchanged status is reported this
-    often; ``lease_jitter``: each renewal comes up to this share later."""
+    often; ``lease_jitter``: each renewal comes up to this share later.
+
+    Milliseconds, for each partition: ``claim_gather_ms``: claims of bound pods, ``status_gather_ms``: pod statuses, and
+    likewise confirmations of deletion, are sent at once when nothing was lately, else once in this time (or earlier,
+    when many wait); 0: as soon as the batch before is answered. ``node_watch_gather_ms``: events of its nodes gather at
+    the resource partition's server for so long (``CreateWatch.gather_ms``).
+    """
 
     lease_duration_s: int = 40
     lease_renew_s: float = 10.0
     lease_jitter: float = 0.04
     node_status_compute_s: float = 10.0
     node_status_report_s: float = 300.0
+    claim_gather_ms: float = 40.0
+    status_gather_ms: float = 60.0
+    node_watch_gather_ms: float = 250.0
 
     def problems(self) -> list[str]:
         """What is wrong with the values, each beginning with its field."""
+        gathers = {
+            "claim_gather_ms": self.claim_gather_ms,
+            "status_gather_ms": self.status_gather_ms,
+            "node_watch_gather_ms": self.node_watch_gather_ms,
+        }
+        return self._period_problems() + [
+            f"{name}: must be between 0 and {GATHER_MS_MAX:g}, is {value:g}"
+            for name, value in gathers.items()
+            if not 0 <= value <= GATHER_MS_MAX
+        ]
+
+    def _period_problems(self) -> list[str]:
         periods = {
             "lease_renew_s": self.lease_renew_s,
             "node_status_compute_s": self.node_status_compute_s,

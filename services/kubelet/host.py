@@ -87,6 +87,10 @@ class Host:
         self._clock = clock
         self._rand = rand
         self._connect = connect or (lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls))
+        gather_s = config.timing.node_watch_gather_ms / 1000
+        self._connect_resource = connect or (
+            lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls, gather_s=gather_s)
+        )
         self._timers = Timers(clock)
         self._make_runtime = make_runtime or partial(runtime_of, config, clock, rand)
         self.provenance = Provenance()
@@ -134,7 +138,7 @@ class Host:
     # Resource partitions.
 
     def _begin_resource_partition(self, name: str, pools: Sequence[Pool], tasks: Supervisor) -> None:
-        connection = self._connect(name, pools[0].endpoints)
+        connection = self._connect_resource(name, pools[0].endpoints)
         tasks.start(connection.run(), name=f"connection-{name}")
         entries = [entry for pool in pools for entry in self._make_nodes(pool)]
         keeper = NodeKeeper(
@@ -147,7 +151,9 @@ class Host:
         )
         self._keepers[name] = keeper
         tasks.start(keeper.run(), name=f"node-keeper-{name}")
-        claims = self._claims[name] = ClaimLink(connection, self, self._clock, self._rand)
+        claims = self._claims[name] = ClaimLink(
+            connection, self, self._clock, self._rand, gather_s=self._config.timing.claim_gather_ms / 1000
+        )
         tasks.start(claims.run(), name=f"claim-link-{name}")
         self._directory.follow(connection.mux)
 
@@ -173,7 +179,14 @@ class Host:
             known.use(connection)
             known.tasks.append(self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"))
             return
-        link = TenantLink(connection, self, self._clock, self._rand, host=self._config.name)
+        link = TenantLink(
+            connection,
+            self,
+            self._clock,
+            self._rand,
+            host=self._config.name,
+            gather_s=self._config.timing.status_gather_ms / 1000,
+        )
         tenancy = self._tenancies[name] = Tenancy(
             connection, link, self.nodes, on_pods=self._pods_changed, on_listed=self._pods_listed, clock=self._clock
         )

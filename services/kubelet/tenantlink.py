@@ -2,7 +2,8 @@
 
 One link per partition, each with its own queues and tasks: a partition that is down or slow keeps only its own waiting.
 A status is built when its batch is, so any number of changes of a pod while it waits are one write; batches follow one
-another, so writes of one pod are ordered. There is no timer: a batch is whatever gathered during the one before.
+another, so writes of one pod are ordered. A batch is what gathered during the one before and until ``gather_s`` after
+its begin: a lone status is written at once, a trickle by the handful.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest
 from services.base.backoff import Backoff
 from services.base.clock import Clock
+from services.base.pace import Pace
 from services.base.rand import Rand
 from services.client.calls import is_retryable
 from services.client.clientset import Outcome
@@ -28,6 +30,8 @@ from services.rpc.status import StatusError, internal
 _log = logging.getLogger(__name__)
 
 BATCH_MAX = 500
+# So many pods do not wait for more to come.
+BATCH_FULL = 64
 RETRY_INITIAL_S, RETRY_MAX_S = 0.1, 5.0
 # What fails alone, among others that go well, waits this long and holds nobody up.
 DEFER_S = 2.0
@@ -48,13 +52,17 @@ class Owner(Protocol):
 class TenantLink:
     """``connection`` may be replaced while the link runs; what waits goes over the new one."""
 
-    def __init__(self, connection: Connection, owner: Owner, clock: Clock, rand: Rand, *, host: str) -> None:
+    def __init__(
+        self, connection: Connection, owner: Owner, clock: Clock, rand: Rand, *, host: str, gather_s: float = 0.0
+    ) -> None:
         self.name = connection.name
         self.events = EventLog(connection, clock, rand, host=host)
         self._connection = connection
         self._owner = owner
         self._clock = clock
         self._rand = rand
+        self._report_pace = Pace(clock, gather_s)
+        self._removal_pace = Pace(clock, gather_s)
         self._dirty: dict[str, None] = {}
         self._dirty_wake = asyncio.Event()
         self._removals: dict[str, Pod] = {}
@@ -111,6 +119,7 @@ class TenantLink:
         backoff = Backoff(self._rand, initial_s=RETRY_INITIAL_S, maximum_s=RETRY_MAX_S)
         while True:
             await self._dirty_wake.wait()
+            await self._report_pace.turn(full=len(self._dirty) >= BATCH_FULL)
             batch = self._next_batch()
             if not batch:
                 self._dirty_wake.clear()
@@ -175,6 +184,7 @@ class TenantLink:
             await self._removals_wake.wait()
             self._removals_wake.clear()
             while self._removals:
+                await self._removal_pace.turn(full=len(self._removals) >= BATCH_FULL)
                 uids = list(itertools.islice(self._removals, BATCH_MAX))
                 pods = [pod for uid in uids if self._owner.may_remove(pod := self._removals.pop(uid))]
                 if not pods:

@@ -168,10 +168,10 @@ class ClaimDesks:
             if planned >= _ITEMS_PER_TURN:
                 planned = 0
                 await asyncio.sleep(0)
-        again, proven = await asyncio.gather(
-            self._store(writing), asyncio.gather(*(self._prove_ledger(move) for move in silent))
-        )
-        return again + [move for move, holds in zip(silent, proven, strict=True) if not holds]
+        if not silent:
+            return await self._store(writing)
+        again, unproven = await asyncio.gather(self._store(writing), self._prove_ledgers(silent))
+        return again + unproven
 
     def _take(self, move: Move) -> None:
         queue = move.desk.queue
@@ -248,24 +248,33 @@ class ClaimDesks:
 
     # -- answers
 
-    async def _prove_ledger(self, move: Move) -> bool:
-        """Nothing is to be written: is the ledger what it was taken for? Then the items are answered."""
-        desk = move.desk
+    async def _prove_ledgers(self, moves: Sequence[Move]) -> list[Move]:
+        """Nothing is to be written: is each ledger what it was taken for? Then the items are answered.
+
+        One read for all the ledgers: it begins after every plan was made, and shows each as it was at some moment
+        since, which is all that the proof of a single one needs. Returns the moves that have to be made again.
+        """
         try:
-            record: Record | None = await self._ledgers.get(desk.stored.key)
-        except KeyNotFound:
-            record = None
+            records = await self._transactor.read([move.desk.stored.key for move in moves])
         except StorageError as failure:
-            self._fail(move, failure)
-            return True
-        if (record.revision if record is not None else 0) != desk.stored.revision:
+            for move in moves:
+                self._fail(move, failure)
+            return []
+        again: list[Move] = []
+        proven: list[Move] = []
+        for move, record in zip(moves, records, strict=True):
+            desk = move.desk
+            if (record.revision if record is not None else 0) == desk.stored.revision:
+                proven.append(move)
+                continue
             desk.stored = StoredLedger.of(desk.stored.name, record)
             move.attempts += 1
             if move.attempts < ATTEMPTS:
-                return False
-            self._fail(move, _contended(desk))
-            return True
-        return await self._answer(move)
+                again.append(move)
+            else:
+                self._fail(move, _contended(desk))
+        answered = await asyncio.gather(*(self._answer(move) for move in proven))
+        return again + [move for move, done in zip(proven, answered, strict=True) if not done]
 
     def _answer_written(self, move: Move) -> bool:
         """As ``_answer``, for a move whose answers its transaction has proven; False: it is another one."""

@@ -135,7 +135,8 @@ def _plan_one(stored: StoredLedger, wanted: PlainClaim, known: Known, begin: Beg
     """The plan of nearly every move where nodes are many: one claim, and it is held. None: it is another one."""
     template = wanted.template
     if known.there:
-        return None
+        again = _held_already(stored.ledger, wanted, known)
+        return None if again is None else Plan(stored.ledger, [again])
     after = rules.hold(stored.ledger, wanted.node_uid, template.partition, template.amounts)
     own = stored.write(after, begin, Lane.SYSTEM) if after is not None else None
     if own is None:
@@ -144,6 +145,21 @@ def _plan_one(stored: StoredLedger, wanted: PlainClaim, known: Known, begin: Beg
     value = _recorded(wanted, begin)
     held = Answer(Verdict(_HELD, wanted.node_name, wanted.bind_epoch, None), Proof.WRITTEN, known)
     return Plan(after, [held], [own, Write(claim_key(uid), value, 0, Lane.SYSTEM)], {uid: Known(value=value)})
+
+
+def _held_already(ledger: Ledger | None, wanted: PlainClaim, known: Known) -> Answer | None:
+    """What a kubelet asks of every pod that its scheduler has claimed for: the same node, the same epoch.
+
+    ``rules.claim`` gives this very answer: a recorded claim on the node that is wanted is granted as it is, nothing is
+    stored where the epoch is the same, and it is held unless the ledger has a promise to the pod. So the proof is the
+    same too: the ledger and the claim as of its revision. None: it is not as simple as that.
+    """
+    if ledger is None or ledger.promises or known.claim is None:
+        return None
+    spec = known.claim.spec
+    if spec.node_name != wanted.node_name or spec.bind_epoch != wanted.bind_epoch:
+        return None
+    return Answer(Verdict(_HELD, wanted.node_name, wanted.bind_epoch, None), Proof.AT_LEDGER, known)
 
 
 def _recorded(wanted: PlainClaim, begin: Begin) -> bytes:
@@ -200,7 +216,8 @@ class _Planner:
         uid = wanted.pod_uid
         known = self._known(uid)
         if known.there:
-            return None
+            # What this plan itself has changed is proven by its write.
+            return None if uid in self._plan.changed else _held_already(self._plan.after, wanted, known)
         template = wanted.template
         after = rules.hold(self._plan.after, wanted.node_uid, template.partition, template.amounts)
         if after is None:

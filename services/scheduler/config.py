@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
 
 from services.base.telemetry import TelemetryConfig
 from services.client.election import ElectionConfig
@@ -22,13 +25,19 @@ class PartitionAddress:
 class SchedulingConfig:
     """Times in seconds, sizes in pods.
 
-    ``start_wait_s``: how long the start waits for resource partitions that cannot be reached. ``stale_after_s``: how
-    long the nodes of a lost partition stay candidates. ``unschedulable_retry_s``: a pod that no change has helped is
-    tried again after this. ``backoff_*``: the pause between two attempts, doubling. ``events_per_second``: events about
-    pods beyond this rate wait, ``scheduled_events`` whether each bound pod has one.
+    ``start_wait_s``: how long the start waits for resource partitions that cannot be reached. ``plan_gather_ms``
+    (milliseconds): a plan begins so long after the one before, or at once when that time is over or many pods wait; 0:
+    as soon as the one before is sent. ``node_watch_gather_ms``: events of nodes and ledgers gather for so long at the
+    resource partitions' servers: fewer messages, and what other schedulers took is known so much later.
+    ``stale_after_s``: how long the nodes of a lost partition stay candidates.
+    ``unschedulable_retry_s``: a pod that no change has helped is tried again after this. ``backoff_*``: the pause
+    between two attempts, doubling. ``events_per_second``: events about pods beyond this rate wait, ``scheduled_events``
+    whether each bound pod has one.
     """
 
     start_wait_s: float = 5.0
+    plan_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 60.0
+    node_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     stale_after_s: float = 10.0
     plan_pods_max: int = 10_000
     bind_batch_pods: int = 512

@@ -1,7 +1,7 @@
 """The scheduling loop: whatever has queued is planned at once, assumed, and carried out in several batches at a time.
 
-A batch is what gathered while the last one was planned and sent. After a small one comes a pause of some milliseconds,
-so that a steady trickle of pods is planned, claimed and bound by the dozen; a pod that comes alone does not wait.
+A batch is what gathered while the last one was planned and sent. Small ones begin ``plan_gather_ms`` apart, so that a
+steady trickle of pods is planned, claimed and bound by the handful; a pod that comes alone does not wait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.base import telemetry
 from services.base.clock import Clock
+from services.base.pace import Pace
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.base.timeline import OFF, PodTimeline, Stage
@@ -42,11 +43,8 @@ from services.scheduler.tenancy import SeenNamespace
 
 TICK_S = 0.2
 GAUGES_S = 2.0
-# A plan of fewer pods than this is followed by a pause: what a plan, a claim and a bind cost per batch is then shared.
-SMALL_PLAN_PODS = 64
-# With ≈ 1,000 pods/s from unary creators a plan, a claim and a bind then carry ≈ 40 pods: CPU of scheduler, resource
-# partition and etcd −20 to −30 % against 15 ms. A pod that comes alone does not wait.
-PAUSE_S = 0.04
+# So many pods are planned without waiting for more: what a plan, a claim and a bind cost per batch is shared by then.
+FULL_PLAN_PODS = 64
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -102,6 +100,7 @@ class SchedulerLoop:
         self._claims_of = claims_of
         self._inheritance = Inheritance(config.tenant_partition.name, clock=clock)
         self._lanes = Lanes(self._start, slots=self._config.bind_batches_in_flight, size=self._config.bind_batch_pods)
+        self._pace = Pace(clock, self._config.plan_gather_ms / 1000)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
         # Resource partitions that gauges speak of.
@@ -203,13 +202,14 @@ class SchedulerLoop:
     async def _batch(self) -> None:
         # A free slot first: while every partition is busy, pods gather for the next plan.
         await self._lanes.free()
+        await self._pace.turn(full=self._state.queue.size(Place.ACTIVE) >= FULL_PLAN_PODS)
         entries = self._state.queue.take(self._config.plan_pods_max)
         decision = self._decide(entries)
         self._tell(decision)
         for partition, attempts in _by_partition(decision.attempts).items():
             self._lanes.send(partition, attempts)
         # Let the watches have their turn, however long the queue is.
-        await self._clock.sleep(PAUSE_S if len(entries) < SMALL_PLAN_PODS else 0.0)
+        await self._clock.sleep(0.0)
 
     def _decide(self, entries: Sequence[Entry]) -> Decision:
         started = self._clock.monotonic()

@@ -274,6 +274,13 @@ class Transactor(Protocol):
     transaction differ. All its writes go in the lane of the first.
     """
 
+    async def read(self, keys: Sequence[str]) -> Sequence[Record | None]:
+        """What each key holds, linearizable, in few reads of the store; None: nothing.
+
+        Each is as of some revision after the call began, not all as of the same. Raises ``Unavailable``.
+        """
+        ...
+
     @property
     def transaction_writes_max(self) -> int:
         """How many writes one transaction may have now; a store can learn that it is fewer (``TooManyWrites``)."""

@@ -90,6 +90,10 @@ class MemoryBackend:
             self._stores[prefix] = MemoryStore(self, view)
         return self._stores[prefix]
 
+    async def read(self, keys: Sequence[str]) -> Sequence[Record | None]:
+        self._check_available()
+        return [self._store_of(key).peek(key) for key in keys]
+
     @property
     def transaction_writes_max(self) -> int:
         return TRANSACTION_WRITES_MAX

@@ -119,3 +119,26 @@ async def test_many_deletions_are_confirmed_in_few_batches() -> None:
             await world.delete(f"p-{number}")
         await world.until(lambda: all(world.pod(f"p-{number}") is None for number in range(60)), seconds=10)
         assert len(world.tps[0].called("BatchDelete")) <= 6
+
+
+async def test_a_trickle_is_claimed_reported_and_removed_by_the_handful_and_a_lone_pod_at_once() -> None:
+    world = KubeletWorld(nodes=4, tenant=1)
+    async with world.running():
+        await world.clock.advance(1.0)
+        world.bind("alone")
+        await world.clock.advance(0.01)
+        assert world.phase("alone") == "Running", "no period is waited for"
+        await world.clock.advance(1.0)
+        claims, statuses = (len(world.rps[0].called("BatchClaim")), len(world.tps[0].called("BatchUpdateStatus")))
+        for number in range(60):
+            world.bind(f"p-{number}", node_name=f"rp-1-n000{number % 4}")
+            await world.clock.advance(0.01)
+        await world.until(lambda: all(world.phase(f"p-{number}") == "Running" for number in range(60)), seconds=1)
+        timing = world.config.timing
+        assert 10 <= len(world.rps[0].called("BatchClaim")) - claims <= 600 / timing.claim_gather_ms + 2
+        assert 5 <= len(world.tps[0].called("BatchUpdateStatus")) - statuses <= 600 / timing.status_gather_ms + 2
+        for number in range(60):
+            await world.delete(f"p-{number}")
+            await world.clock.advance(0.01)
+        await world.until(lambda: all(world.pod(f"p-{number}") is None for number in range(60)), seconds=60)
+        assert len(world.tps[0].called("BatchDelete")) <= 600 / timing.status_gather_ms + 3

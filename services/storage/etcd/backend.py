@@ -13,17 +13,21 @@ from services.base.rand import Rand
 from services.base.tasks import Supervisor
 from services.storage.checks import check_transaction
 from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError
+from services.storage.etcd import frames
 from services.storage.etcd.calls import Calls
 from services.storage.etcd.channel import make_channel
 from services.storage.etcd.commit import Committer
 from services.storage.etcd.compaction import Compaction
 from services.storage.etcd.config import EtcdConfig
-from services.storage.etcd.failures import read_failure, unavailable
+from services.storage.etcd.failures import Refusal, read_failure, refusal_of, unavailable
 from services.storage.etcd.health import Health
 from services.storage.etcd.status import EtcdStatus
 from services.storage.etcd.store import EtcdStore
 from services.storage.interface import AttributesOf, Record, Write
 from services.storage.watchcache.bookmarks import PERIOD_S, Bookmarks
+
+# Keys of one read-only transaction.
+_READS_MAX = 64
 
 
 class EtcdBackend:
@@ -68,6 +72,31 @@ class EtcdBackend:
     async def commit(self, writes: Sequence[Write]) -> Sequence[Record | Exception | None]:
         """Group commit of writes that have been checked. Raises ``QueueFull``, ``Unavailable``."""
         return await self._committer.submit(writes)
+
+    async def read(self, keys: Sequence[str]) -> Sequence[Record | None]:
+        """``services.storage.interface.Transactor``: a read-only transaction, which costs little more than one read.
+
+        etcd serves it as a linearizable read, without its log, since its ranges are none that may be stale
+        (etcd ``server/etcdserver/v3_server.go``, ``Txn``).
+        """
+        found: list[Record | None] = []
+        for start in range(0, len(keys), _READS_MAX):
+            found += await self._read(keys[start : start + _READS_MAX])
+        return found
+
+    async def _read(self, keys: Sequence[str]) -> list[Record | None]:
+        operations = (frames.success(frames.read(key.encode())) for key in keys)
+        try:
+            response = await self.calls.send_transaction(frames.transaction(b"", operations))
+        except grpc.aio.AioRpcError as failure:
+            if refusal_of(failure) is Refusal.TOO_MANY_OPERATIONS and len(keys) > 1:
+                half = len(keys) // 2
+                return [*await self._read(keys[:half]), *await self._read(keys[half:])]
+            raise unavailable(failure) from failure
+        held = (next(iter(each.response_range.kvs), None) for each in response.responses)
+        return [
+            None if kv is None else Record(key, kv.value, kv.mod_revision) for key, kv in zip(keys, held, strict=True)
+        ]
 
     @property
     def transaction_writes_max(self) -> int:

@@ -165,3 +165,17 @@ async def a_transaction_beyond_the_limits_is_refused_and_one_of_the_largest_size
         (await world.store.get(world.key("p00000"))).revision
     }
     assert len((await world.list()).records) == most
+
+
+async def a_read_of_many_keys_shows_every_acknowledged_write(world: World) -> None:
+    kept = [await world.create(f"p{number:03}") for number in range(150)]
+    changed = await world.change(kept[3], note="new")
+    await world.delete(kept[5])
+    (other,) = await world.transactor.transact([Write(world.other_key("b"), pod("b"), 0)])
+    found = await world.transactor.read(
+        [*(record.key for record in reversed(kept)), world.other_key("b"), world.key("nobody"), changed.key]
+    )
+    expected: list[Record | None] = [*reversed(kept), other, None, changed]
+    expected[149 - 3], expected[149 - 5] = changed, None
+    assert list(found) == expected
+    assert list(await world.transactor.read([])) == []

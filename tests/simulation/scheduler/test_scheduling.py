@@ -209,3 +209,20 @@ def events(world: SchedulerWorld, reason: str) -> list[tuple[str, int]]:
         for event in world.tenant.objects[EVENTS.resource].values()
         if event.reason == reason
     ]
+
+
+async def test_a_trickle_of_pods_is_planned_by_the_handful_and_a_lone_one_at_once() -> None:
+    world = SchedulerWorld(("rp-1",), plan_gather_ms=50)
+    world.add_nodes("rp-1", 10, cpu="32", memory="256Gi")
+    async with world.running():
+        await world.clock.advance(1.0)
+        world.add_pods("alone", cpu="100m")
+        await world.clock.advance(0.01)
+        assert len(world.tenant.placements()) == 1, "no period is waited for"
+        await world.clock.advance(1.0)
+        before = len(world.resource["rp-1"].called("BatchClaim"))
+        for number in range(50):
+            world.add_pods(f"p-{number}", cpu="100m")
+            await world.clock.advance(0.01)
+        await world.until_bound(51, seconds=1)
+        assert 5 <= len(world.resource["rp-1"].called("BatchClaim")) - before <= 12
