@@ -133,6 +133,7 @@ class Scheduler:
             on_removed=self._partition_removed,
             tls=config.tls,
             connect=connect,
+            gather_s=scheduling.node_watch_gather_ms / 1000,
         )
         self._state_changed = asyncio.Event()
         # When a partition that was connected once was lost, whatever the reason (its endpoints may have changed).

@@ -62,6 +62,7 @@ def test_a_start_delay_is_a_number_or_a_range(tmp_path: pathlib.Path, delay: str
         (GOOD.format(delay="0") + 'capacity = { cpu = "lots" }', "pools[0].capacity.cpu: "),
         (GOOD.format(delay="0") + "[timing]\nlease_renew_s = 0", "timing.lease_renew_s: must be positive, is 0"),
         (GOOD.format(delay="0") + "[timing]\nnode_status_compute_s = -1", "timing.node_status_compute_s: must be pos"),
+        (GOOD.format(delay="0") + "[timing]\nnode_watch_gather_ms = 1001", "timing.node_watch_gather_ms: must be betw"),
         (GOOD.format(delay="0") + "[timing]\nlease_jitter = 2", "timing.lease_jitter: must be between 0 and 1"),
         (GOOD.format(delay="0") + "[timing]\nlease_renew_s = 60", "timing.lease_duration_s: must be more than"),
     ],
