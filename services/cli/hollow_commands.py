@@ -55,9 +55,7 @@ def hollow(
     crash_rate: Annotated[float, typer.Option(min=0, help="Kubelet crashes per node and hour.")] = 0.0,
     pod_failure_rate: Annotated[str, typer.Option(metavar="SHARE", help="Part of the starts that fail.")] = "0",
     death: Annotated[str, typer.Option(metavar="SPEC", help=f"Nodes that die: {_SPEC}", show_default=False)] = "",
-    cut: Annotated[
-        str, typer.Option(metavar="SPEC", help="Nodes cut off: as above.", show_default=False)
-    ] = "",
+    cut: Annotated[str, typer.Option(metavar="SPEC", help="Nodes cut off: as above.", show_default=False)] = "",
     proxy: Annotated[bool, typer.Option("--proxy", help="A hollow kube-proxy on the nodes.")] = False,
     proxy_share: Annotated[str, typer.Option(metavar="SHARE", help="With --proxy: on so many of them.")] = "100%",
     listen: Annotated[
@@ -102,9 +100,7 @@ def hollow(
 
 @app.command()
 def disturb(
-    kind: Annotated[
-        Kind, typer.Option(help="death: with all that ran; cut: no network; crash: the kubelet only.")
-    ],
+    kind: Annotated[Kind, typer.Option(help="death: with all that ran; cut: no network; crash: the kubelet only.")],
     share: Annotated[str, typer.Option(help="Part of the nodes, 1% or 0.01.", show_default=False)] = "",
     node: NodeNames = None,
     duration: Annotated[
