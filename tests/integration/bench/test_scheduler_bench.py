@@ -89,7 +89,13 @@ async def bench(config: pathlib.Path, *options: str) -> asyncio.subprocess.Proce
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell that runs the tests in the background has its children ignore SIGINT, and Python then does (sh(1))."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 10)], ids=["one of each, unary", "two of each, batches"])

@@ -78,7 +78,8 @@ async def test_pods_of_a_deleted_node_fail_and_go_and_those_of_others_stay(clust
             await eventually(gone, within_s=10)
     finally:
         watching.cancel()
-    assert value(metrics.DELETED, reason="orphaned", namespace="default") == orphans + 3
+    # Other tests' pods on nodes that they deleted may go as well; these three are told one by one below.
+    assert value(metrics.DELETED, reason="orphaned", namespace="default") >= orphans + 3
     failed = {one.metadata.uid: one for one in seen if one.status.phase == "Failed"}
     assert failed.keys() == {one.metadata.uid for one in lost}
     for one in failed.values():

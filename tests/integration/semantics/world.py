@@ -115,6 +115,13 @@ class Subject:
             made.reason = "Tried"
         elif self.kind is kinds.SERVICES:
             made.spec.ports.add(port=80)
+        elif self.kind is kinds.REPLICA_SETS:
+            made.spec.replicas = 0
+            made.spec.selector.match_labels["app"] = "web"
+            made.spec.template.metadata.labels["app"] = "web"
+            made.spec.template.spec.containers.add(name="main", image="busybox")
+        elif self.kind is kinds.ENDPOINT_SLICES:
+            made.address_type = "IPv4"
         made.metadata.labels.update({"set": self.prefix + "all", **labels})
         return made
 
