@@ -94,8 +94,12 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         await wait_for_nodes(rp)
         await make_tenant(tp)
 
-        leases = await rp.clientset.leases.list(tenant="system", namespace="kube-node-lease")
-        assert len(leases.items) == NODES
+        # A node is Ready by its status; its lease is made by the keeper of leases, beside it and not before it.
+        async def all_have_leases() -> bool:
+            leases = await rp.clientset.leases.list(tenant="system", namespace="kube-node-lease")
+            return len(leases.items) == NODES
+
+        await eventually(all_have_leases)
 
         # Pods run.
         first = [f"a{n}" for n in range(50)]
