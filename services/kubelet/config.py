@@ -27,8 +27,8 @@ class TimingConfig:
 
     Milliseconds, for each partition: ``claim_gather_ms``: claims of bound pods, ``status_gather_ms``: pod statuses, and
     likewise confirmations of deletion, are sent at once when nothing was lately, else once in this time (or earlier,
-    when many wait); 0: as soon as the batch before is answered. ``node_watch_gather_ms``: events of its nodes gather at
-    the resource partition's server for so long (``CreateWatch.gather_ms``).
+    when many wait); 0: as soon as the batch before is answered. ``pod_watch_gather_ms``, ``node_watch_gather_ms``:
+    events of its pods and nodes gather at the partitions' servers for so long (``CreateWatch.gather_ms``).
     """
 
     lease_duration_s: int = 40
@@ -36,8 +36,9 @@ class TimingConfig:
     lease_jitter: float = 0.04
     node_status_compute_s: float = 10.0
     node_status_report_s: float = 300.0
-    claim_gather_ms: float = 40.0
-    status_gather_ms: float = 60.0
+    claim_gather_ms: float = 80.0
+    status_gather_ms: float = 100.0
+    pod_watch_gather_ms: float = 40.0
     node_watch_gather_ms: float = 250.0
 
     def problems(self) -> list[str]:
@@ -45,6 +46,7 @@ class TimingConfig:
         gathers = {
             "claim_gather_ms": self.claim_gather_ms,
             "status_gather_ms": self.status_gather_ms,
+            "pod_watch_gather_ms": self.pod_watch_gather_ms,
             "node_watch_gather_ms": self.node_watch_gather_ms,
         }
         return self._period_problems() + [

@@ -86,11 +86,13 @@ class Host:
         self._config = config
         self._clock = clock
         self._rand = rand
-        self._connect = connect or (lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls))
-        gather_s = config.timing.node_watch_gather_ms / 1000
-        self._connect_resource = connect or (
-            lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls, gather_s=gather_s)
-        )
+
+        def connected(gather_ms: float) -> Connect:
+            gather_s = gather_ms / 1000
+            return lambda name, ends: Connection(name, ends, clock, rand, tls=config.tls, gather_s=gather_s)
+
+        self._connect = connect or connected(config.timing.pod_watch_gather_ms)
+        self._connect_resource = connect or connected(config.timing.node_watch_gather_ms)
         self._timers = Timers(clock)
         self._make_runtime = make_runtime or partial(runtime_of, config, clock, rand)
         self.provenance = Provenance()

@@ -257,7 +257,8 @@ async def run(config: SchedulerConfig, stopping: asyncio.Event) -> None:
     # Most objects here live long; the default thresholds would walk them again and again (pauses of 100 ms).
     gc.set_threshold(100_000, 50, 100)
     clock, rand = SystemClock(), Rand()
-    tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls)
+    gather_s = config.scheduling.pod_watch_gather_ms / 1000
+    tenant = Connection(partition.name, partition.endpoints, clock, rand, tls=config.tls, gather_s=gather_s)
     timeline = open_timeline(config.telemetry.pod_timeline)
     scheduler = Scheduler(config, tenant, clock=clock, rand=rand, timeline=timeline)
     try:

@@ -27,8 +27,9 @@ class SchedulingConfig:
 
     ``start_wait_s``: how long the start waits for resource partitions that cannot be reached. ``plan_gather_ms``
     (milliseconds): a plan begins so long after the one before, or at once when that time is over or many pods wait; 0:
-    as soon as the one before is sent. ``node_watch_gather_ms``: events of nodes and ledgers gather for so long at the
-    resource partitions' servers: fewer messages, and what other schedulers took is known so much later.
+    as soon as the one before is sent. ``pod_watch_gather_ms``, ``node_watch_gather_ms``: events of pods, and those of
+    nodes and ledgers, gather for so long at the partitions' servers: fewer messages, and what other schedulers took is
+    known so much later.
     ``stale_after_s``: how long the nodes of a lost partition stay candidates.
     ``unschedulable_retry_s``: a pod that no change has helped is tried again after this. ``backoff_*``: the pause
     between two attempts, doubling. ``events_per_second``: events about pods beyond this rate wait, ``scheduled_events``
@@ -36,8 +37,9 @@ class SchedulingConfig:
     """
 
     start_wait_s: float = 5.0
-    plan_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 60.0
-    node_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
+    plan_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 100.0
+    pod_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 30.0
+    node_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 60.0
     stale_after_s: float = 10.0
     plan_pods_max: int = 10_000
     bind_batch_pods: int = 512

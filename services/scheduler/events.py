@@ -20,6 +20,7 @@ from services.api.pb.ursa.core.v1.event_pb2 import Event, EventSource
 from services.api.pb.ursa.core.v1.pod_pb2 import ObjectReference
 from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.base.clock import Clock
+from services.base.pace import Pace
 from services.base.rand import Rand
 from services.client.clientset import Outcome
 from services.rpc.status import StatusError
@@ -35,6 +36,8 @@ NAME_MAX = 253
 # The bucket holds this many seconds' worth of events, and a batch is at least so many seconds' worth of them.
 BURST_S = 2.0
 PACE_S = 0.25
+# A batch begins so long after the one before, unless it is full: nobody waits for an event of a pod.
+GATHER_S = 1.0
 RETRY_PAUSE_S = 1.0
 
 
@@ -79,6 +82,7 @@ class EventRecorder:
         self._written: OrderedDict[_Key, Event] = OrderedDict()
         self._warnings: dict[_Key, _Note] = {}
         self._others: dict[_Key, _Note] = {}
+        self._pace = Pace(clock, GATHER_S)
         self._wake = asyncio.Event()
 
     def record(self, pod: PodInfo, *, kind: str, reason: str, message: str, action: str, component: str) -> None:
@@ -105,6 +109,8 @@ class EventRecorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            await self._pace.turn(full=wanted == BATCH_EVENTS)
+            wanted = min(BATCH_EVENTS, len(self._warnings) + len(self._others))
             enough = min(wanted, max(1.0, self._per_second * PACE_S))
             if self._fill() < enough:
                 await self._clock.sleep(max((enough - self._tokens) / self._per_second, 0.001))

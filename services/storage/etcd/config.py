@@ -17,6 +17,8 @@ class EtcdConfig:
     ``outcome_timeout_s``: a write that was sent and not answered is answered ``OutcomeUnknown`` this long after it was
     made, so that a client with a deadline of 10 s learns it; what became of it is looked into all the same.
     ``lease_gather_s``: how long writes of ``Lane.HEARTBEAT`` may gather before they go together.
+    ``commit_gather_s``: other writes gather for so long at most, by how far transactions take more than 3 ms; many
+    that wait go at once. 0: never.
     ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
     that share this etcd; 0 turns that off.
     ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set. ``server_name``: the name (or
@@ -32,6 +34,7 @@ class EtcdConfig:
     value_bytes_max: int = 1 << 20
     queue_items_max: int = 50_000
     lease_gather_s: float = 0.5
+    commit_gather_s: float = 0.03
     compaction_interval_s: float = 300.0
     ca_file: str = ""
     cert_file: str = ""

@@ -14,6 +14,7 @@ from services.storage.interface import Lane, Record, Write
 
 _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or three times) and value
 _HEARTBEATS_MAX = 2048  # in one transaction
+_PLENTY = 32  # items, from which on a transaction's own cost does not matter beside theirs
 
 
 Joint = tuple[Record | None, ...]
@@ -124,6 +125,7 @@ class Lanes:
         self._behind: dict[bytes, deque[Pending] | None] = {}
         self._counts = dict.fromkeys(Lane, 0)
         self.filled = asyncio.Event()  # something may be taken
+        self.plenty = asyncio.Event()  # enough may be taken that waiting for more gains nothing
         self.gathering = asyncio.Event()  # heartbeats wait for ``ripen``
         self.occupied = asyncio.Event()  # something is queued or in flight
 
@@ -166,6 +168,7 @@ class Lanes:
         self.gathering.clear()
         if self._heartbeats:
             self.filled.set()
+            self._note_plenty()
 
     def take(self, items_max: int, bytes_max: int) -> list[Pending]:
         """The next batch: whatever has queued up, within the limits (but at least one).
@@ -180,6 +183,7 @@ class Lanes:
         self._take(self._workload, batch, size, items_max, bytes_max)
         if not (self._system or self._heartbeats or self._workload):
             self.filled.clear()
+        self._note_plenty()
         return batch
 
     def _take(self, queue: deque[Pending], batch: list[Pending], size: int, items_max: int, bytes_max: int) -> int:
@@ -201,6 +205,7 @@ class Lanes:
         lane = pending.write.lane
         (self._heartbeats if lane is Lane.HEARTBEAT else self._queues[lane]).appendleft(pending)
         self.filled.set()
+        self._note_plenty()
 
     def release(self, pending: Pending) -> None:
         """``pending`` is done with: the next write of each of its keys may go."""
@@ -231,6 +236,7 @@ class Lanes:
                     pending.settle(failure)  # it leaves the queue when it would be taken
         if not (self._system or self._heartbeats or self._workload):
             self.filled.clear()
+        self._note_plenty()
 
     def drain(self) -> Sequence[Pending]:
         """Everything that waits; the queue is empty afterwards."""
@@ -240,9 +246,19 @@ class Lanes:
             queue.clear()
         self._behind.clear()
         self._counts = dict.fromkeys(Lane, 0)
-        for event in (self.filled, self.gathering, self.occupied):
+        for event in (self.filled, self.plenty, self.gathering, self.occupied):
             event.clear()
         return found
 
     def _note_filled(self, lane: Lane) -> None:
-        (self.gathering if lane is Lane.HEARTBEAT else self.filled).set()
+        if lane is Lane.HEARTBEAT:
+            self.gathering.set()
+            return
+        self.filled.set()
+        self._note_plenty()
+
+    def _note_plenty(self) -> None:
+        if len(self._system) + len(self._heartbeats) + len(self._workload) >= _PLENTY:
+            self.plenty.set()
+        else:
+            self.plenty.clear()

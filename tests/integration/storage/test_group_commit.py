@@ -34,6 +34,23 @@ async def test_writes_that_queue_together_share_a_revision(etcd: EtcdProcess) ->
         assert len({record.revision for record in outcomes if isinstance(record, Record)}) == 1
 
 
+async def test_writes_gather_while_etcd_is_slow_and_many_go_at_once(etcd: EtcdProcess) -> None:
+    gather_s = 60.0  # longer than the test waits for anything
+    async with store_of(etcd.endpoint, commit_gather_s=gather_s) as store:
+        await store.write(Write(key("before"), pod("before"), 0))
+        for _ in range(100):
+            store._backend._committer._yielding.took(10.0)
+        async with asyncio.TaskGroup() as group:
+            few = [group.create_task(store.write(Write(key(f"p{n}"), pod("p"), 0))) for n in range(3)]
+            with pytest.raises(KeyNotFound):  # etcd answers this, and has not been sent the others
+                await store.get(key("p0"))
+            rest = group.create_task(store.write_batch([Write(key(f"q{n}"), pod("q"), 0) for n in range(32)]))
+            async with asyncio.timeout(gather_s / 4):
+                records = [await task for task in few] + list(await rest)
+        assert len({record.revision for record in records if isinstance(record, Record)}) == 1
+        assert len(records) == 35
+
+
 async def test_a_batch_beyond_the_limit_of_operations_is_split(etcd: EtcdProcess) -> None:
     async with store_of(etcd.endpoint) as store:
         outcomes = await store.write_batch([Write(key(f"p{n}"), pod("p"), 0) for n in range(1000)])

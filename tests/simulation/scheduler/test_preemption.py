@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 
 from services.api.kinds import EVENTS, POD_DISRUPTION_BUDGETS, PODS
+from services.api.pb.ursa.core.v1.event_pb2 import Event
 from services.api.pb.ursa.policy.v1.pod_disruption_budget_pb2 import PodDisruptionBudget
 from services.base.tasks import Supervisor, stop_task
 from services.scheduler.app import Scheduler
@@ -36,6 +37,10 @@ async def settled(world: SchedulerWorld, scheduler: Scheduler) -> None:
     world.assert_claims_are_those_of_bound_pods()
 
 
+def preempted(world: SchedulerWorld) -> list[Event]:
+    return [event for event in world.tenant.objects[EVENTS.resource].values() if event.reason == "Preempted"]
+
+
 async def test_a_more_important_pod_takes_the_room_of_a_less_important_one() -> None:
     world = SchedulerWorld(("rp-1",))
     world.add_nodes("rp-1", 2, cpu="2")
@@ -45,8 +50,8 @@ async def test_a_more_important_pod_takes_the_room_of_a_less_important_one() -> 
         await until(world.clock, lambda: "acme/default/high" in world.tenant.placements(), seconds=2)
         assert len(names(world)) == 4 and "high" in names(world)
         await settled(world, scheduler)
-    preempted = [e for e in world.tenant.objects[EVENTS.resource].values() if e.reason == "Preempted"]
-    assert len(preempted) == 1 and preempted[0].involved_object.name.startswith("low-")
+        await until(world.clock, lambda: preempted(world), seconds=2)
+    assert len(preempted(world)) == 1 and preempted(world)[0].involved_object.name.startswith("low-")
     high = world.tenant.get(PODS, "high", "acme", "default")
     assert (high.status.nominated_resource_partition, high.status.nominated_node_name) == (
         high.spec.resource_partition,

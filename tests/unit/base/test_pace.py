@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from services.base.clock import FakeClock
-from services.base.pace import Pace
+from services.base.pace import Pace, Yielding
 from services.base.tasks import stop_task
 
 PERIOD_S = 0.03
@@ -109,3 +109,46 @@ async def test_without_a_period_turns_follow_one_another(clock: FakeClock) -> No
     for _ in range(3):
         await asyncio.wait_for(pace.turn(), 1)
     assert clock.monotonic() == 0.0
+
+
+def yielding(clock: FakeClock, *, longest_s: float = 0.03) -> Yielding:
+    return Yielding(clock, free_s=0.003, stretch=3.0, longest_s=longest_s)
+
+
+def after_turns_of(seconds: float, clock: FakeClock, *, longest_s: float = 0.03) -> Yielding:
+    made = yielding(clock, longest_s=longest_s)
+    for _ in range(100):
+        made.took(seconds)
+    return made
+
+
+async def test_quick_turns_follow_one_another(clock: FakeClock) -> None:
+    assert yielding(clock).pause_s() == 0.0
+    assert after_turns_of(0.002, clock).pause_s() == 0.0
+
+
+async def test_slow_turns_leave_time_to_gather(clock: FakeClock) -> None:
+    made = after_turns_of(0.008, clock)
+    assert made.pause_s() == pytest.approx(3.0 * (0.008 - 0.003), rel=0.01)
+    await clock.advance(0.010)
+    assert made.pause_s() == pytest.approx(0.005, rel=0.01)
+    await clock.advance(0.010)
+    assert made.pause_s() == 0.0, "the time to gather is over, and nobody came"
+
+
+async def test_one_slow_turn_is_not_yet_a_busy_machine(clock: FakeClock) -> None:
+    made = after_turns_of(0.002, clock)
+    made.took(0.012)
+    assert made.pause_s() == 0.0
+
+
+async def test_nobody_gathers_for_longer_than_was_allowed(clock: FakeClock) -> None:
+    assert after_turns_of(2.0, clock).pause_s() == pytest.approx(0.03)
+    assert after_turns_of(2.0, clock, longest_s=0.0).pause_s() == 0.0
+
+
+async def test_turns_that_are_quick_again_end_the_pauses(clock: FakeClock) -> None:
+    made = after_turns_of(2.0, clock)
+    for _ in range(100):
+        made.took(0.001)
+    assert made.pause_s() == 0.0

@@ -192,3 +192,21 @@ async def test_the_room_of_a_lane_counts_the_writes_of_transactions() -> None:
     lanes.push(_joint("a", "b"))
     with pytest.raises(QueueFull):
         lanes.check_room([_write("c"), _write("d")])
+
+
+async def test_plenty_is_what_may_be_taken_now() -> None:
+    lanes = Lanes(1000)
+    for number in range(31):
+        lanes.push(_pending(f"w{number}"))
+    lanes.push(_pending("w0"))  # behind the first
+    for number in range(40):
+        lanes.push(_pending(f"h{number}", lane=Lane.HEARTBEAT))
+    assert not lanes.plenty.is_set(), "what waits for another write, or gathers, may not be taken yet"
+    lanes.push(_pending("s", lane=Lane.SYSTEM))
+    assert lanes.plenty.is_set()
+    lanes.take(10, 1 << 20)
+    assert not lanes.plenty.is_set()
+    lanes.ripen()
+    assert lanes.plenty.is_set()
+    lanes.drain()
+    assert not lanes.plenty.is_set()
