@@ -165,6 +165,12 @@ class Kind:
     def namespaced(self) -> bool:
         return self.scope is Scope.NAMESPACED
 
+    @property
+    def qualified(self) -> str:
+        """As kubectl writes it in what it has done, with the group of its API: ``pod``, ``replicaset.apps``."""
+        group, slash, _ = self.api_version.rpartition("/")
+        return f"{self.singular}.{group}" if slash else self.singular
+
     def served_by(self, partition_kind: str) -> bool:
         """``partition_kind`` is "tenant" or "resource"."""
         return partition_kind in self.partitions
@@ -457,7 +463,8 @@ _BY_MESSAGE = {kind.message: kind for kind in KINDS.values()}
 _BY_WORD = {
     word.lower(): kind
     for kind in KINDS.values()
-    for word in (kind.resource, kind.singular, kind.name, *kind.short_names, f"{kind.resource}.{kind.group}")
+    for bare in (kind.resource, kind.singular, kind.name, *kind.short_names)
+    for word in (bare, f"{bare}.{kind.group}", kind.qualified)
 }
 
 

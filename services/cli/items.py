@@ -23,5 +23,5 @@ class Item:
 
     @property
     def title(self) -> str:
-        """How output names it: ``pod/web``."""
-        return f"{self.kind.singular}/{self.metadata.name}"
+        """How output names it: ``pod/web``, ``replicaset.apps/web``."""
+        return f"{self.kind.qualified}/{self.metadata.name}"

@@ -42,7 +42,7 @@ class SchedulingConfig:
     node_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 60.0
     stale_after_s: float = 10.0
     plan_pods_max: int = 10_000
-    bind_batch_pods: int = 512
+    bind_batch_pods: int = 128
     bind_batches_in_flight: int = 4
     bind_timeout_s: float = 10.0
     backoff_initial_s: float = 1.0

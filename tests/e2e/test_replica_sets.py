@@ -45,7 +45,7 @@ def names(box: OneBox) -> set[str]:
 
 
 def test_an_unmodified_manifest_becomes_running_pods_on_both_resource_partitions(box: OneBox) -> None:
-    assert "replicaset/frontend created" in box.ursa("create", "-f", str(EXAMPLE), *AT)
+    assert "replicaset.apps/frontend created" in box.ursa("create", "-f", str(EXAMPLE), *AT)
     eventually(lambda: settled(box, 3), within_s=30, what="3 pods Running")
     assert box.ursa("scale", "rs/frontend", "--replicas", "10", *AT) == "replicaset.apps/frontend scaled\n"
     eventually(lambda: settled(box, 10), within_s=30, what="10 pods Running")

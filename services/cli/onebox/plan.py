@@ -195,6 +195,7 @@ class _Planner:
             "quota-backend-bytes": str(ETCD_QUOTA_BYTES),
             # Compaction is the partition servers' own work: they know what their caches and pages still need.
             "auto-compaction-retention": "0",
+            "backend-batch-interval": "1s",
             "logger": "zap",
             "log-level": "warn",
         }

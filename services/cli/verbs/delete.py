@@ -108,7 +108,7 @@ def _say(item: Item, request: Request, streams: Streams) -> None:
         return
     forced = " force" if request.grace_s == 0 else ""
     dry = {"none": "", "client": " (dry run)", "server": " (server dry run)"}[request.dry_run]
-    streams.out(f'{item.kind.singular} "{item.metadata.name}"{forced} deleted{dry}')
+    streams.out(f'{item.kind.qualified} "{item.metadata.name}"{forced} deleted{dry}')
     streams.flush()
 
 

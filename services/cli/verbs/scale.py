@@ -102,9 +102,6 @@ async def _scale_one(cluster: Cluster, item: Item, request: Request) -> None:
 
 
 def _say(item: Item, request: Request, streams: Streams) -> None:
-    """kubectl names the group of what it scaled: ``replicaset.apps/web scaled``."""
-    group = item.kind.api_version.rpartition("/")[0]
-    title = f"{item.kind.singular}{'.' if group else ''}{group}/{item.metadata.name}"
     dry = {"none": "", "client": " (dry run)", "server": " (server dry run)"}[request.dry_run]
-    streams.out(title if request.names_only else f"{title} scaled{dry}")
+    streams.out(item.title if request.names_only else f"{item.title} scaled{dry}")
     streams.flush()

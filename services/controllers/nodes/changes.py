@@ -39,14 +39,14 @@ def wanted(fact: NodeFact, *, granted: bool, stopped: bool) -> Execute:
     of the two taints gets the other when its condition changes, without waiting for its turn."""
     if stopped or fact.ready in (Ready.TRUE, Ready.NEVER):
         return Execute.NONE
-    if not granted and not any(key in _OURS for key, _ in fact.executing):
+    if not granted and not any(key in _OURS for key, *_ in fact.executing):
         return Execute.NONE
     return Execute.NOT_READY if fact.ready is Ready.FALSE else Execute.UNREACHABLE
 
 
 def needs(fact: NodeFact, execute: Execute, ttl: str) -> bool:
     """The node's spec or annotations are not as they should be."""
-    ours = [key for key, _ in fact.executing if key in _OURS]
+    ours = [key for key, *_ in fact.executing if key in _OURS]
     return (
         fact.scheduling != fact.unschedulable_for
         or ours != ([execute.value] if execute is not Execute.NONE else [])

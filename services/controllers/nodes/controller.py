@@ -165,8 +165,9 @@ class NodesController:
         before, after = (old.executing if old else ()), (new.executing if new else ())
         was, now = (old.ready if old else None), (new.ready if new else None)
         if before != after:
+            anew = new is not None and new.is_tainted_anew(old)
             for tenant in self.tenants.values():
-                tenant.node_tainted(change.key, new)
+                tenant.node_tainted(change.key, new, anew=anew)
         if was == now:
             return
         lost = now in UNREADY

@@ -57,8 +57,8 @@ _READY = {"True": Ready.TRUE, "False": Ready.FALSE}
 class NodeFact(NamedTuple):
     """``zone``: region and zone. ``reported``: when its kubelet last reported (its own clock, ns).
     ``unschedulable_for``: keys of the NoSchedule taints it should have, in order; ``scheduling``: those that it has.
-    ``executing``: its NoExecute taints as (key, value). ``ttl``: its TTL annotation, "": none. ``excluded``: it does
-    not count in its zone's state. ``data``: the Node as served."""
+    ``executing``: its NoExecute taints as (key, value, time added in ns). ``ttl``: its TTL annotation, "": none.
+    ``excluded``: it does not count in its zone's state. ``data``: the Node as served."""
 
     name: str
     uid: str
@@ -68,14 +68,22 @@ class NodeFact(NamedTuple):
     reported: int
     unschedulable_for: tuple[str, ...]
     scheduling: tuple[str, ...]
-    executing: tuple[tuple[str, str], ...]
+    executing: tuple[tuple[str, str, int], ...]
     ttl: str
     excluded: bool
     data: bytes
 
     def executes(self, key: str) -> bool:
         """It has the NoExecute taint ``key``."""
-        return any(taint == key for taint, _ in self.executing)
+        return any(taint == key for taint, *_ in self.executing)
+
+    def is_tainted_anew(self, before: NodeFact | None) -> bool:
+        """A NoExecute taint that it had ``before`` went and came again in between, unseen, and no other stayed."""
+        if before is None:
+            return False
+        had = {key: added for key, _, added in before.executing}
+        again = [had[key] != added for key, _, added in self.executing if key in had]
+        return bool(again) and all(again)
 
 
 def read_node(data: bytes) -> NodeFact:
@@ -110,7 +118,11 @@ def read_node(data: bytes) -> NodeFact:
                 if taint.effect == NO_SCHEDULE and taint.key in SCHEDULING_TAINTS
             )
         ),
-        executing=tuple((taint.key, taint.value) for taint in node.spec.taints if taint.effect == NO_EXECUTE),
+        executing=tuple(
+            (taint.key, taint.value, taint.time_added.ToNanoseconds())
+            for taint in node.spec.taints
+            if taint.effect == NO_EXECUTE
+        ),
         ttl=metadata.annotations.get(TTL_ANNOTATION, ""),
         excluded=EXCLUDED_LABEL in labels,
         data=data,

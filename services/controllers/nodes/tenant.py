@@ -97,10 +97,13 @@ class TenantNodes:
                     self._place(pod, fact, now)
         self._wake_evicting.set()
 
-    def node_tainted(self, node: str, fact: NodeFact | None) -> None:
-        """The node's NoExecute taints have changed; None: the node is gone, and with it its taints."""
+    def node_tainted(self, node: str, fact: NodeFact | None, *, anew: bool = False) -> None:
+        """The node's NoExecute taints have changed; None: the node is gone, and with it its taints. ``anew``: they were
+        gone in between, so that its pods' time begins again."""
         now = self._clock.monotonic()
         for pod in self._tenant.on_node(node):
+            if anew:
+                self._drop(pod.uid)
             self._place(pod, fact, now)
         self._wake_evicting.set()
 
@@ -116,7 +119,7 @@ class TenantNodes:
         metrics.PLANNED.labels(self.partition).set(len(self.evictions))
 
     def _place(self, pod: SeenPod, fact: NodeFact | None, now: float) -> None:
-        taints = [taint_message(key, value) for key, value in fact.executing] if fact is not None else []
+        taints = [taint_message(key, value) for key, value, _ in fact.executing] if fact is not None else []
         if self.evictions.place(pod, stays_s(taints, pod.tolerations), now):
             self._untold.pop(pod.uid, None)
             self._record(pod, "TaintManagerEviction", f"Cancelling deletion of Pod {pod.namespace}/{pod.name}")

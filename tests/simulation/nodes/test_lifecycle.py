@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 
 import grpc
+import pytest
 
 from services.api.kinds import EVENTS, NODES, PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Toleration
@@ -94,6 +95,29 @@ async def test_a_taint_of_others_evicts_too_and_stays() -> None:
         await made.step(4)
         assert made.ending("tp-1") == {"web"}
         assert made.taints("n0") == {("example.com/gone", EXECUTE), ("node.kubernetes.io/unschedulable", SCHEDULE)}
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_taint_that_went_and_came_unseen_is_tolerated_for_the_whole_time_again(*, anew: bool) -> None:
+    async with world() as made:
+        made.add_pod("web", "n0", tolerations=tolerating(10, "example.com/gone"))
+
+        def taint(time_added: int) -> None:
+            node = made.node("n0")
+            del node.spec.taints[:]
+            taint = node.spec.taints.add(key="example.com/gone", value="1", effect=EXECUTE)
+            taint.time_added.seconds = time_added
+            made.resource.put(NODES, node)
+
+        taint(100)
+        await made.step(6)
+        # In one change, as a watch shows it that was away in between.
+        taint(105 if anew else 100)
+        await made.step(7)
+        assert made.ending("tp-1") == (set() if anew else {"web"})
+        await made.step(6)
+        assert made.ending("tp-1") == {"web"}
+        assert made.wrong.pop().endswith("web was evicted from n0, which runs"), "the judge knows no taint of others"
 
 
 async def test_a_node_that_never_reports_has_the_startup_grace() -> None:

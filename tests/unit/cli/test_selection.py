@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.api.kinds import KINDS, Kind, find
 from services.cli.errors import UsageError
 from services.cli.selection import parse
 
@@ -33,3 +34,10 @@ def test_the_ways_to_name_objects() -> None:
 def test_what_is_refused(words: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         parse(words)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.resource)
+def test_what_is_printed_of_an_object_can_be_asked_for(kind: Kind) -> None:
+    """``ursa get … -o name | xargs ursa delete``."""
+    assert find(kind.qualified) is kind
+    assert said(f"{kind.qualified}/web") == [(kind.resource, ("web",))]
