@@ -44,6 +44,12 @@ class Histogram:
             before, lower = number, bound
         return lower
 
+    def longest(self) -> float:
+        """The upper bound of the highest bucket that has any in it; 0.0 without observations."""
+        if not self.count:
+            return 0.0
+        return min((bound for bound, number in self.counts.items() if number >= self.count), default=math.inf)
+
 
 Reading = dict[str, dict[Labels, Histogram]]
 """By metric name and labels (without ``le``)."""

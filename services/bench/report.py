@@ -108,6 +108,18 @@ def machine() -> dict[str, Any]:
     }
 
 
+def filesystem(directory: pathlib.Path) -> str:
+    """The type of the file system that ``directory`` is on ("ext4", "tmpfs"), "unknown" if it cannot be told: etcd's
+    writes wait for it."""
+    try:
+        mounts = [line.split() for line in pathlib.Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    # The longest path that leads there; of two at the same place the one that was mounted last.
+    above = [(len(at), order, kind) for order, (_, at, kind, *_) in enumerate(mounts) if directory.is_relative_to(at)]
+    return max(above, default=(0, 0, "unknown"))[2]
+
+
 def _cpu_model() -> str:
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():

@@ -17,7 +17,7 @@ from services.rpc.status import StatusError
 _log = logging.getLogger(__name__)
 
 QUEUED_MAX = 10_000
-BATCH_MAX = 256
+BATCH_MAX = 500
 # Events gather this long, so that a burst of starts is a few messages and statuses go first.
 GATHER_S = 1.0
 

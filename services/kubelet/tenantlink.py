@@ -29,7 +29,7 @@ from services.rpc.status import StatusError, internal
 
 _log = logging.getLogger(__name__)
 
-BATCH_MAX = 256
+BATCH_MAX = 500
 # So many pods do not wait for more to come.
 BATCH_FULL = 64
 RETRY_INITIAL_S, RETRY_MAX_S = 0.1, 5.0

@@ -42,8 +42,8 @@ class SchedulingConfig:
     node_watch_gather_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 60.0
     stale_after_s: float = 10.0
     plan_pods_max: int = 10_000
-    bind_batch_pods: int = 128
-    bind_batches_in_flight: int = 4
+    bind_batch_pods: int = 256
+    bind_batches_in_flight: int = 2
     bind_timeout_s: float = 10.0
     backoff_initial_s: float = 1.0
     backoff_max_s: float = 10.0

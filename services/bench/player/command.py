@@ -145,7 +145,8 @@ def _finish(
     shown = values | ({"replay": str(files.replay), "speed": common.speed} if replayed else {})
     if replayed is not None:
         result.figures = results.compared(replayed.footer.figures, result.figures)
-    machine = {"etcd": result.etcd_version} if result.etcd_version else {}
+    machine = {"etcd": result.etcd_version, "data_filesystem": result.data_filesystem}
+    machine = {name: value for name, value in machine.items() if value}
     report = Report(benchmark, shown, result.figures, machine, "; ".join(result.problems))
     try:
         if files.record is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.bench.histograms import Histogram
 from services.bench.observe import objectives
 from services.bench.observe.observations import Observations, quiet
 from services.bench.observe.stages import Stages, Watched
@@ -204,6 +205,13 @@ def _observed(observations: Observations) -> dict[str, Figure]:
     worst = [span.quantile(objectives.SHARE) * 1000.0 for span in spans if span.count >= _CALLS_MIN]
     if worst:
         made["api_mutating_worst_p99"] = Figure(max(worst), "ms", _API_SLO_MS, "Kubernetes' API SLO")
+    # The disk's part: where a machine is shared it may stand still for seconds, and every write with it.
+    fsync = Histogram()
+    for etcd in observations.etcds.values():
+        fsync.add(etcd.fsync)
+    if fsync.count:
+        made["etcd_fsync_p99"] = Figure(fsync.quantile(0.99) * 1000.0, "ms")
+        made["etcd_fsync_longest_below"] = Figure(fsync.longest() * 1000.0, "ms")
     for name, component in sorted(observations.components.items()):
         made[f"cpu_{_plain(name)}"] = Figure(component.cores_mean(), "cores")
         if len(resident := quiet(component.resident_bytes)):

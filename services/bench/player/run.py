@@ -26,7 +26,7 @@ from services.bench.player.journal import Journal
 from services.bench.player.requests import Request, Scenario, Settling, Step
 from services.bench.player.results import Played, StepTimes
 from services.bench.player.sightings import Counts
-from services.bench.report import Figure
+from services.bench.report import Figure, filesystem
 
 POLL_S = 0.2
 AUDITS = 20
@@ -67,6 +67,7 @@ class Result:
     requests: list[Request] = field(default_factory=list)
     pods_left: int = 0
     etcd_version: str = ""
+    data_filesystem: str = ""
     home: pathlib.Path | None = None
 
 
@@ -79,7 +80,8 @@ async def run(write: Write, settings: Settings, display: Display, clock: Clock, 
     async with _cluster(settings, display) as started:
         nodes = await site.nodes(started.endpoints("resource"))
         scenario = write(nodes, list(started.endpoints("tenant")))
-        result = Result(etcd_version=str(started.status.get("etcd_version", "")), home=started.home)
+        version = str(started.status.get("etcd_version", ""))
+        result = Result(etcd_version=version, data_filesystem=filesystem(started.home.resolve()), home=started.home)
         await site.prepare(started.endpoints("tenant"), scenario.places, clock)
         with tempfile.TemporaryDirectory(prefix="ursa-bench-") as directory:
             await _Run(scenario, settings, started, nodes, display, clock, rand, pathlib.Path(directory)).play(result)

@@ -73,3 +73,11 @@ def test_counters_are_read_beside_them() -> None:
     _, counters = histograms.read(exposition(3, 4), lambda name: name.startswith("scheduler_"))
 
     assert counters == {("scheduler_attempts_total", ()): 7.0}
+
+
+def test_the_longest_is_known_by_its_bucket() -> None:
+    assert Histogram().longest() == 0.0
+    (mixed,) = read(exposition(fast=50, slow=1))[NAME].values()
+    assert mixed.longest() == 4.0
+    (fast,) = read(exposition(fast=50, slow=0))[NAME].values()
+    assert fast.longest() == 1.0

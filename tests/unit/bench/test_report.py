@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import numpy as np
 
-from services.bench.report import Figure, Report, percentile
+from services.bench.report import Figure, Report, filesystem, percentile
 
 
 def test_percentile_is_upstreams_rule() -> None:
@@ -26,3 +27,8 @@ def test_the_report_is_the_one_object() -> None:
         "ratio": 1.5,
         "reference_source": "a reference",
     }
+
+
+def test_the_file_system_is_that_of_the_longest_mount_above() -> None:
+    assert filesystem(pathlib.Path("/proc/self")) == "proc"
+    assert filesystem(pathlib.Path("/")) not in ("proc", "unknown")
