@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from services.api.pb.ursa.coordination.v1.lease_service_pb2 import LeaseRenewal
@@ -43,17 +43,25 @@ class Leased(Protocol):
     has_lease: bool
 
 
+class SeenNodes(Protocol):
+    """Nodes by name, as a watch last showed them."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def get(self, name: str, /) -> Node | None: ...
+
+
 class LeaseKeeper:
     """``run`` keeps the leases of ``entries``; ``begin`` names those that have none yet.
 
-    ``node_of``: the node as last seen; a node that is not there has no lease.
+    ``nodes``: as last seen; a node that is not there has no lease.
     """
 
     def __init__(
         self,
         connection: Connection,
         entries: Sequence[Leased],
-        node_of: Callable[[str], Node | None],
+        nodes: SeenNodes,
         *,
         timing: TimingConfig,
         clock: Clock,
@@ -62,9 +70,9 @@ class LeaseKeeper:
         self._partition = connection.name
         self._leases = connection.clientset.leases
         self._renewals = LeaseRenewals(connection.channel, clock, rand, partition=connection.name)
-        self._owners = LeaseOwners(connection, node_of, clock, rand)
+        self._owners = LeaseOwners(connection, nodes.get, clock, rand)
         self._entries = {entry.name: entry for entry in entries}
-        self._node_of = node_of
+        self._nodes = nodes
         self._timing = timing
         self._clock = clock
         self._rand = rand
@@ -149,7 +157,7 @@ class LeaseKeeper:
         return again
 
     async def _renew(self, entries: Sequence[Leased]) -> Sequence[Leased]:
-        known = [entry for entry in entries if not entry.silent and self._node_of(entry.name) is not None]
+        known = [entry for entry in entries if not entry.silent and entry.name in self._nodes]
         if not known:
             return ()
         renewals = [LeaseRenewal(name=entry.name, holder_identity=entry.name) for entry in known]
@@ -189,7 +197,7 @@ class LeaseKeeper:
     async def _create(self, entries: Sequence[Leased]) -> Sequence[Leased]:
         now_s, duration_s = self._clock.time(), self._timing.lease_duration_s
         known = [
-            (entry, node) for entry in entries if not entry.silent and (node := self._node_of(entry.name)) is not None
+            (entry, node) for entry in entries if not entry.silent and (node := self._nodes.get(entry.name)) is not None
         ]
         if not known:
             return ()
@@ -219,7 +227,7 @@ class LeaseKeeper:
         """A lease was made for ``node``, or was there already."""
         fresh = name in self._fresh
         self._fresh.discard(name)
-        present = self._node_of(name)
+        present = self._nodes.get(name)
         replaced = present is not None and present.metadata.uid != node.metadata.uid
         if replaced or (fresh and existed):
             self._owners.suspect((name,))

@@ -56,7 +56,18 @@ class NodeEntry:
     ``held``: it has been this host's since this process began.
     """
 
-    __slots__ = ("boots", "has_lease", "held", "name", "reported_s", "settling_until", "silent", "template", "zone")
+    __slots__ = (
+        "as_wanted",
+        "boots",
+        "has_lease",
+        "held",
+        "name",
+        "reported_s",
+        "settling_until",
+        "silent",
+        "template",
+        "zone",
+    )
 
     def __init__(self, name: str, zone: str, template: NodeTemplate) -> None:
         self.name = name
@@ -68,6 +79,27 @@ class NodeEntry:
         self.held = False
         self.silent = False
         self.boots = 0
+        # The node as it was when nothing was to be done about it.
+        self.as_wanted: bytes | None = None
+
+
+class _Seen:
+    """The nodes of an informer, by name. To ask whether a node is there costs no parsing: each renewal asks."""
+
+    def __init__(self, informer: Informer[Kept]) -> None:
+        self._informer = informer
+
+    def __contains__(self, name: object) -> bool:
+        return f"/ursa/nodes/{name}" in self._informer.store
+
+    def data(self, name: str) -> bytes | None:
+        """In wire form: the same object as long as the node has not changed."""
+        kept = self._informer.store.get(f"/ursa/nodes/{name}")
+        return None if kept is None else kept.data
+
+    def get(self, name: str) -> Node | None:
+        data = self.data(name)
+        return None if data is None else Node.FromString(data)
 
 
 class NodeKeeper:
@@ -99,8 +131,9 @@ class NodeKeeper:
         )
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
+        self._present = _Seen(self._informer)
         self._leases = LeaseKeeper(
-            connection, [*self._entries.values()], self.node, timing=timing, clock=clock, rand=rand
+            connection, [*self._entries.values()], self._present, timing=timing, clock=clock, rand=rand
         )
         self._registered: set[str] = set()
         self._ready: set[str] = set()
@@ -134,8 +167,7 @@ class NodeKeeper:
 
     def node(self, name: str) -> Node | None:
         """The node as last seen."""
-        kept = self._informer.store.get(f"/ursa/nodes/{name}")
-        return None if kept is None else Node.FromString(kept.data)
+        return self._present.get(name)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -244,16 +276,23 @@ class NodeKeeper:
     def _decide(self, entry: NodeEntry) -> NodeAction:
         if entry.silent or self._clock.monotonic() < entry.settling_until:
             return NodeAction.NOTHING
-        return nodestatus.decide(
+        now_s, every_s = self._clock.time(), self._timing.node_status_report_s
+        data = self._present.data(entry.name)
+        # Thousands of nodes are looked at each second: one that was as wanted, is not parsed again until it changes.
+        if data is not None and data is entry.as_wanted and now_s - entry.reported_s < every_s:
+            return NodeAction.NOTHING
+        action = nodestatus.decide(
             entry.template,
             entry.name,
             entry.zone,
-            self.node(entry.name),
+            None if data is None else Node.FromString(data),
             boots=entry.boots,
-            now_s=self._clock.time(),
+            now_s=now_s,
             reported_s=entry.reported_s,
-            every_s=self._timing.node_status_report_s,
+            every_s=every_s,
         )
+        entry.as_wanted = data if action is NodeAction.NOTHING else None
+        return action
 
     async def _act(self, action: NodeAction, entries: Sequence[NodeEntry]) -> bool:
         nodes = self._connection.clientset.nodes

@@ -80,5 +80,7 @@ def eviction_due(history: History, fault: Fault, life: PodLife) -> float:
             tainted = max(tainted, other.ended + whole_s - bounds.toleration_s)
             due = max(due, other.ended + whole_s)
         elif {node_partition, life.partition} & {*other.partitions, *other.unmanaged}:
-            due = max(due, other.ended + rest_s)
+            # A manager that takes over lets no pod go before its nodes have had their grace under it.
+            anew_s = bounds.grace_s if node_partition in (*other.partitions, *other.unmanaged) else 0.0
+            due = max(due, other.ended + anew_s + rest_s)
     return due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable
 
 from services.controllers.pods import SeenPod
@@ -16,11 +17,11 @@ class Eviction:
 
     __slots__ = ("due", "pod", "since", "stays_s")
 
-    def __init__(self, pod: SeenPod, since: float, stays_s: float) -> None:
+    def __init__(self, pod: SeenPod, since: float, stays_s: float, not_before: float = -math.inf) -> None:
         self.pod = pod
         self.since = since
         self.stays_s = stays_s
-        self.due = since + stays_s
+        self.due = max(since + stays_s, not_before)
 
 
 class Evictions:
@@ -41,15 +42,18 @@ class Evictions:
     def is_planned(self, eviction: Eviction) -> bool:
         return self._planned.get(eviction.pod.uid) is eviction
 
-    def place(self, pod: SeenPod, stays_s: float | None, now: float) -> bool:
+    def place(
+        self, pod: SeenPod, stays_s: float | None, now: float, *, spent_s: float = 0.0, not_before: float = -math.inf
+    ) -> bool:
         """The pod may stay on its node for ``stays_s`` from now (None: for ever). A pod that is planned already keeps
-        the time that it has spent; a taint that is tolerated for less time shortens what is left. True: it was planned,
-        and is not any more."""
+        the time that it has spent; a taint that is tolerated for less time shortens what is left. One that is not has
+        spent ``spent_s`` before, under another manager, and does not leave ``not_before``. True: it was planned, and is
+        not any more."""
         known = self._planned.get(pod.uid)
         if stays_s is None or pod.ending:
             return self.cancel(pod.uid) and stays_s is None
         if known is None:
-            known = self._planned[pod.uid] = Eviction(pod, now, stays_s)
+            known = self._planned[pod.uid] = Eviction(pod, now - spent_s, stays_s, not_before)
             self._push(known)
             return False
         known.pod = pod

@@ -45,6 +45,10 @@ class TenantNodes:
         rand: Rand,
     ) -> None:
         self.evictions = Evictions()
+        # Taints that are older than this manager's work were another's: of them only the rest of the time is left, but
+        # no pod goes before nodes have had their grace under this one.
+        self._began_at = clock.time()
+        self._inherits_until = clock.monotonic() + config.grace_s
         self.events = EventRecorder(
             tenant.connection.clientset.events,
             component="taint-eviction-controller",
@@ -120,7 +124,13 @@ class TenantNodes:
 
     def _place(self, pod: SeenPod, fact: NodeFact | None, now: float) -> None:
         taints = [taint_message(key, value) for key, value, _ in fact.executing] if fact is not None else []
-        if self.evictions.place(pod, stays_s(taints, pod.tolerations), now):
+        stays = stays_s(taints, pod.tolerations)
+        inherited: dict[str, float] = {}
+        if stays and fact is not None and now < self._inherits_until:
+            added_at = max(added for *_, added in fact.executing) / 1e9
+            if 0 < added_at < self._began_at:
+                inherited = {"spent_s": self._clock.time() - added_at, "not_before": self._inherits_until}
+        if self.evictions.place(pod, stays, now, **inherited):
             self._untold.pop(pod.uid, None)
             self._record(pod, "TaintManagerEviction", f"Cancelling deletion of Pod {pod.namespace}/{pod.name}")
 

@@ -13,7 +13,7 @@ from services.storage.errors import QueueFull, StorageError
 from services.storage.interface import Lane, Record, Write
 
 _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or three times) and value
-_HEARTBEATS_MAX = 2048  # in one transaction
+_HEARTBEATS_MAX = 512  # in one transaction
 _PLENTY = 32  # items, from which on a transaction's own cost does not matter beside theirs
 
 

@@ -109,10 +109,11 @@ async def test_a_taint_that_went_and_came_unseen_is_tolerated_for_the_whole_time
             taint.time_added.seconds = time_added
             made.resource.put(NODES, node)
 
-        taint(100)
+        first = int(made.clock.time()) + 1
+        taint(first)
         await made.step(6)
         # In one change, as a watch shows it that was away in between.
-        taint(105 if anew else 100)
+        taint(first + 5 if anew else first)
         await made.step(7)
         assert made.ending("tp-1") == (set() if anew else {"web"})
         await made.step(6)
@@ -319,6 +320,28 @@ async def test_a_new_manager_gives_every_node_a_whole_grace_period() -> None:
         await made.step(45)
         assert made.taints("n0") == set()
         await made.step(25)
+        assert made.ending("tp-1") == {"web"}
+
+
+async def test_under_a_new_manager_pods_bear_a_taint_for_the_rest_of_their_time() -> None:
+    async with world() as made:
+        made.add_pod("web", "n0", tolerations=tolerating(300))
+        made.add_pod("soon", "n0", "tp-2", tolerations=tolerating(130))
+        made.die("n0")
+        await made.step(70)
+        assert (UNREACHABLE, EXECUTE) in made.taints("n0")
+        await made.step(80)
+        await made.stop_manager()
+        await made.step(30)
+        made.start_manager()
+        # 180 s after its death, so about 125 s of the taint: the rest of one is over before the nodes' grace is.
+        await made.step(40)
+        assert made.evicted == []
+        await made.step(20)
+        assert made.ending("tp-2") == {"soon"} and made.ending("tp-1") == set()
+        await made.step(100)
+        assert made.ending("tp-1") == set()
+        await made.step(30)
         assert made.ending("tp-1") == {"web"}
 
 

@@ -43,7 +43,7 @@ class World:
         self.keeper = LeaseKeeper(
             fake_connection(self.partition, self.clock),
             self.entries,
-            self.nodes.get,
+            self.nodes,
             timing=TimingConfig(),
             clock=self.clock,
             rand=Rand(7),
