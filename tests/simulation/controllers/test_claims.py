@@ -14,7 +14,8 @@ from services.base.ids import sequential_uids
 from services.base.rand import Rand
 from services.base.tasks import stop_task
 from services.client.election import ElectionConfig
-from services.controllers.app import LEASE, ControllerManager
+from services.controllers.app import ControllerManager
+from services.controllers.candidate import LEASE
 from services.controllers.config import ControllersConfig, PartitionAddress
 from services.rpc import status
 from tests.support.claims import ClaimedPartition, RevokingPartition, claim
