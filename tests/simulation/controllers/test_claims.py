@@ -311,4 +311,4 @@ async def test_two_managers_elect_one_and_the_other_takes_over() -> None:
         assert made.resource.get(LEASES, LEASE, "system", "kube-system").spec.holder_identity == ""
         made.tenants["tp-1"].remove(PODS, "a", "acme", "default")
         await made.until(lambda: not made.resource.claims, seconds=65)
-        assert second.election.leading
+        assert second.candidate.election.leading
