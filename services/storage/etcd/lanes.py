@@ -125,7 +125,10 @@ class Lanes:
         self._behind: dict[bytes, deque[Pending] | None] = {}
         self._counts = dict.fromkeys(Lane, 0)
         self.filled = asyncio.Event()  # something may be taken
-        self.plenty = asyncio.Event()  # enough may be taken that waiting for more gains nothing
+        # Enough may be taken that waiting for more gains nothing; or a transaction, which compares with several keys as
+        # they were read: the longer it waits, the surer another server has changed one of them.
+        self.plenty = asyncio.Event()
+        self._hurried = False
         self.gathering = asyncio.Event()  # heartbeats wait for ``ripen``
         self.occupied = asyncio.Event()  # something is queued or in flight
 
@@ -159,7 +162,7 @@ class Lanes:
             pending.blocked += 1
         if not pending.blocked:
             self._queues[lane].append(pending)
-            self._note_filled(lane)
+            self._note_filled(pending)
 
     def ripen(self) -> None:
         """The heartbeats that have gathered may go."""
@@ -177,6 +180,7 @@ class Lanes:
         counts the operations of the outer transaction and of the largest inner one.
         """
         batch: list[Pending] = []
+        self._hurried = False
         size = self._take(self._system, batch, 0, items_max, bytes_max)
         # Few enough that a bind which comes next does not wait for a whole data centre's heartbeats.
         size = self._take(self._heartbeats, batch, size, min(items_max, len(batch) + _HEARTBEATS_MAX), bytes_max)
@@ -219,7 +223,7 @@ class Lanes:
             following.blocked -= 1
             if not following.blocked:
                 self._queues[following.write.lane].appendleft(following)
-                self._note_filled(following.write.lane)
+                self._note_filled(following)
         if not self._behind:
             self.occupied.clear()
 
@@ -250,15 +254,16 @@ class Lanes:
             event.clear()
         return found
 
-    def _note_filled(self, lane: Lane) -> None:
-        if lane is Lane.HEARTBEAT:
+    def _note_filled(self, pending: Pending) -> None:
+        if pending.write.lane is Lane.HEARTBEAT:
             self.gathering.set()
             return
+        self._hurried |= len(pending.keys) > 1
         self.filled.set()
         self._note_plenty()
 
     def _note_plenty(self) -> None:
-        if len(self._system) + len(self._heartbeats) + len(self._workload) >= _PLENTY:
+        if self._hurried or len(self._system) + len(self._heartbeats) + len(self._workload) >= _PLENTY:
             self.plenty.set()
         else:
             self.plenty.clear()

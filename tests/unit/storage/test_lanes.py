@@ -210,3 +210,15 @@ async def test_plenty_is_what_may_be_taken_now() -> None:
     assert lanes.plenty.is_set()
     lanes.drain()
     assert not lanes.plenty.is_set()
+
+
+async def test_a_transaction_waits_for_nobody() -> None:
+    lanes = Lanes(100)
+    lanes.push(_pending("a"))
+    assert not lanes.plenty.is_set()
+    lanes.push(PendingTransaction([Write("b", b"v", 0), Write("c", b"v", 0)], Outcomes(1), 0, 10.0))
+    lanes.push(_pending("d"))
+    assert lanes.plenty.is_set()
+    lanes.take(10, 1 << 20)
+    lanes.push(_pending("e"))
+    assert not lanes.plenty.is_set()
