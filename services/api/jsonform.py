@@ -135,7 +135,7 @@ def _read_field(
     value: Any, message: Message, target: FieldDescriptor, path: str, reading: _Reading, depth: int
 ) -> None:
     if _is_map(target):
-        _read_map(value, message, target, path, reading)
+        _read_map(value, message, target, path, reading, depth)
     elif target.is_repeated:
         _read_list(value, message, target, path, reading, depth)
     elif target.message_type is not None:
@@ -161,7 +161,7 @@ def _read_singular(
         reading.faults.append(Fault(path, str(refused)))
 
 
-def _read_map(value: Any, message: Message, target: FieldDescriptor, path: str, reading: _Reading) -> None:
+def _read_map(value: Any, message: Message, target: FieldDescriptor, path: str, reading: _Reading, depth: int) -> None:
     if not isinstance(value, Mapping):
         reading.faults.append(Fault(path, f"want an object, got {describe(value)}"))
         return
@@ -169,11 +169,18 @@ def _read_map(value: Any, message: Message, target: FieldDescriptor, path: str, 
     into = getattr(message, target.name)
     for key, item in value.items():
         reading.count()
+        here = f"{path}[{key}]"
         try:
+            name = _string(str(key), False)
             # As in Kubernetes, null is the zero value here: the key exists.
-            into[_string(str(key), False)] = _scalar(item, entry, target) if item is not None else _zero(target)
+            if entry.message_type is None:
+                into[name] = _scalar(item, entry, target) if item is not None else _zero(entry, target)
+            elif item is None:
+                into[name].SetInParent()
+            else:
+                _read_singular(item, into[name], entry, here, reading, depth)
         except _Refused as refused:
-            reading.faults.append(Fault(f"{path}[{key}]", str(refused)))
+            reading.faults.append(Fault(here, str(refused)))
 
 
 def _entry_value(target: FieldDescriptor) -> FieldDescriptor:
@@ -181,8 +188,8 @@ def _entry_value(target: FieldDescriptor) -> FieldDescriptor:
     return target.message_type.fields_by_name["value"]
 
 
-def _zero(target: FieldDescriptor) -> str:
-    return "0" if target.full_name in _QUANTITIES else ""
+def _zero(entry: FieldDescriptor, target: FieldDescriptor) -> Any:
+    return "0" if target.full_name in _QUANTITIES else entry.default_value
 
 
 def _read_list(value: Any, message: Message, target: FieldDescriptor, path: str, reading: _Reading, depth: int) -> None:
@@ -338,7 +345,8 @@ def _shown_fields(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
 
 def _write_field(into: dict[str, Any], target: FieldDescriptor, value: Any) -> None:
     if _is_map(target):
-        into[target.json_name] = {key: value[key] for key in sorted(value)}
+        entry = _entry_value(target)
+        into[target.json_name] = {key: _write_value(value[key], entry) for key in sorted(value)}
     elif target.is_repeated:
         into[target.json_name] = [_write_value(item, target) for item in value]
     else:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api import kinds, manifests
-from services.api.kinds import PODS, Kind
+from services.api.kinds import POD_DISRUPTION_BUDGETS, PODS, Kind
 from services.api.manifests import ManifestError
 from services.api.pb.ursa.coordination.v1.lease_pb2 import Lease
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -332,3 +332,18 @@ def test_any_value_loads_or_is_refused_with_a_path(value: Any) -> None:
         manifests.parse_json(PODS, {"spec": value, "metadata": value})
     except ManifestError as error:
         assert all(fault.path.startswith(("spec", "metadata")) for fault in error.faults)
+
+
+def test_a_map_of_times_is_printed_and_read_as_times() -> None:
+    kind = POD_DISRUPTION_BUDGETS
+    found: Any = kind.message()
+    found.metadata.name = "web"
+    found.status.disrupted_pods["web-0"].seconds = 5
+    printed = manifests.to_dict(kind, found)
+    assert printed["status"] == {"disruptedPods": {"web-0": "1970-01-01T00:00:05Z"}}
+    (loaded,) = manifests.load(manifests.to_yaml(kind, found))
+    assert loaded.object == found
+    printed["status"]["disruptedPods"]["web-0"] = "soon"
+    with pytest.raises(ManifestError) as refused:
+        manifests.parse_json(kind, printed)
+    assert [fault.path for fault in refused.value.faults] == ["status.disruptedPods[web-0]"]
