@@ -15,6 +15,7 @@ from services.storage.interface import Lane, Record, Write
 _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or three times) and value
 _HEARTBEATS_MAX = 512  # in one transaction
 _PLENTY = 32  # items, from which on a transaction's own cost does not matter beside theirs
+_REMEMBERED = 8  # batches
 
 
 Joint = tuple[Record | None, ...]
@@ -125,10 +126,12 @@ class Lanes:
         self._behind: dict[bytes, deque[Pending] | None] = {}
         self._counts = dict.fromkeys(Lane, 0)
         self.filled = asyncio.Event()  # something may be taken
-        # Enough may be taken that waiting for more gains nothing; or a transaction, which compares with several keys as
-        # they were read: the longer it waits, the surer another server has changed one of them.
+        # Enough may be taken that waiting for more gains nothing: a lot, or as much as the largest batch lately (those
+        # who waited for their answers are all back then); or a transaction, which compares with several keys as they
+        # were read: the longer it waits, the surer another server has changed one of them.
         self.plenty = asyncio.Event()
         self._hurried = False
+        self._sizes: deque[int] = deque(maxlen=_REMEMBERED)
         self.gathering = asyncio.Event()  # heartbeats wait for ``ripen``
         self.occupied = asyncio.Event()  # something is queued or in flight
 
@@ -187,6 +190,8 @@ class Lanes:
         self._take(self._workload, batch, size, items_max, bytes_max)
         if not (self._system or self._heartbeats or self._workload):
             self.filled.clear()
+        if batch:
+            self._sizes.append(len(batch))
         self._note_plenty()
         return batch
 
@@ -263,7 +268,8 @@ class Lanes:
         self._note_plenty()
 
     def _note_plenty(self) -> None:
-        if self._hurried or len(self._system) + len(self._heartbeats) + len(self._workload) >= _PLENTY:
+        waiting = len(self._system) + len(self._heartbeats) + len(self._workload)
+        if self._hurried or waiting >= min(_PLENTY, max(self._sizes, default=_PLENTY)):
             self.plenty.set()
         else:
             self.plenty.clear()

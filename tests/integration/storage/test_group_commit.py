@@ -37,7 +37,7 @@ async def test_writes_that_queue_together_share_a_revision(etcd: EtcdProcess) ->
 async def test_writes_gather_while_etcd_is_slow_and_many_go_at_once(etcd: EtcdProcess) -> None:
     gather_s = 60.0  # longer than the test waits for anything
     async with store_of(etcd.endpoint, commit_gather_s=gather_s) as store:
-        await store.write(Write(key("before"), pod("before"), 0))
+        await store.write_batch([Write(key(f"before{n}"), pod("before"), 0) for n in range(40)])
         for _ in range(100):
             store._backend._committer._yielding.took(10.0)
         async with asyncio.TaskGroup() as group:

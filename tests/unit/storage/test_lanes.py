@@ -204,12 +204,22 @@ async def test_plenty_is_what_may_be_taken_now() -> None:
     assert not lanes.plenty.is_set(), "what waits for another write, or gathers, may not be taken yet"
     lanes.push(_pending("s", lane=Lane.SYSTEM))
     assert lanes.plenty.is_set()
-    lanes.take(10, 1 << 20)
+    assert len(lanes.take(1000, 1 << 20)) == 32
     assert not lanes.plenty.is_set()
     lanes.ripen()
     assert lanes.plenty.is_set()
     lanes.drain()
     assert not lanes.plenty.is_set()
+
+
+async def test_writers_who_wait_for_their_answers_are_not_waited_for_longer_than_until_all_are_back() -> None:
+    lanes = Lanes(1000)
+    for turn in range(3):
+        for writer in range(5):
+            assert not lanes.plenty.is_set()
+            lanes.push(_pending(f"{turn}-{writer}"))
+        assert lanes.plenty.is_set() is (turn > 0)
+        assert len(lanes.take(1000, 1 << 20)) == 5
 
 
 async def test_a_transaction_waits_for_nobody() -> None:
