@@ -129,7 +129,7 @@ class TenantNodes:
         if stays and fact is not None and now < self._inherits_until:
             added_at = max(added for *_, added in fact.executing) / 1e9
             if 0 < added_at < self._began_at:
-                inherited = {"spent_s": self._clock.time() - added_at, "not_before": self._inherits_until}
+                inherited = {"spent_s": max(0.0, self._clock.time() - added_at), "not_before": self._inherits_until}
         if self.evictions.place(pod, stays, now, **inherited):
             self._untold.pop(pod.uid, None)
             self._record(pod, "TaintManagerEviction", f"Cancelling deletion of Pod {pod.namespace}/{pod.name}")
