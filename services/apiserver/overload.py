@@ -26,6 +26,8 @@ _SYSTEM = frozenset(
         (NODES.resource, "BATCHUPDATESTATUS"),
     }
 )
+# These have lanes of their own, whatever the kind.
+_BULKY = ("List", "Watch")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ class Overload:
         if kind.lane_system or (kind.resource, verb) in _SYSTEM:
             return self.system
         return self.reads if verb == "GET" else self.writes
+
+    def is_urgent(self, kind: Kind, method: str) -> bool:
+        """Whether calls of ``method`` ("BatchBind") must not even wait to be accepted: those of the system's lane."""
+        return method not in _BULKY and self.lane_of(kind, method.upper()) is self.system
 
     def _lane(self, name: str, at_once_max: int, waiting_max: int, budget: Budget) -> Lane:
         return Lane(

@@ -61,7 +61,9 @@ class ApiServer:
     def register(self, server: Server, extra: Mapping[str, Mapping[str, Handler]] | None = None) -> None:
         """``extra``: further handlers by resource and method name (Pods/Bind)."""
         for name, resource in self.resources.items():
-            server.add(resource.kind.service, {**self._methods(resource), **(extra or {}).get(name, {})})
+            table = {**self._methods(resource), **(extra or {}).get(name, {})}
+            urgent = [method for method in table if self.overload.is_urgent(resource.kind, method)]
+            server.add(resource.kind.service, table, urgent)
         service = WatchService(self.resources, self._surroundings.gate, self._draining, self.overload)
         watch = _counted("WATCH", "*", service.watch)
         server.add(
