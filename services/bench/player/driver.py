@@ -145,9 +145,14 @@ class Driver:
             call = self._encoder.call(request, left)
             found, more = await self._ask(link, request, call, deadline, pauses, left)
             tries += more
+            # Side by side: after an answer that came too late a whole batch has to be looked up.
+            first = not tries
+            asked = [
+                self._known(link, request, index, item, deadline, pauses, first=first)
+                for index, item in zip(left, found, strict=True)
+            ]
             again = []
-            for index, item in zip(left, found, strict=True):
-                known = await self._known(link, request, index, item, deadline, pauses, first=not tries)
+            for index, known in zip(left, await asyncio.gather(*asked), strict=True):
                 if known is None:
                     again.append(index)
                 else:
