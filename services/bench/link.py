@@ -86,6 +86,8 @@ class Link:
                 await self._flows.wait()
                 if self._loses is requests:
                     continue
+                if writer.is_closing():
+                    break  # cut while the data was held; uvloop would raise RuntimeError
                 writer.write(data)
                 await writer.drain()
         # The other direction has nobody left to talk to either.
