@@ -325,8 +325,8 @@ class NodeKeeper:
         self._count(action, error, 1)
         if error is None:
             if action is not NodeAction.UPDATE:
-                # Nodes that were registered together are not reported together ever after; kubelet (calculateDelay) spreads
-                # them over half the period: for 50,000 nodes 333 reports a second, where 167 are an even flow.
+                # Nodes that were registered together are not reported together ever after. kubelet (calculateDelay)
+                # spreads them over half the period: for 50,000 nodes 333 reports a second; an even flow are 167.
                 early_s = 0.0 if entry.reported_s else self._rand.uniform(0.0, self._timing.node_status_report_s)
                 entry.reported_s = self._clock.time() - early_s
             # The watch may have shown the write before its answer came: then there is nothing to wait for.
