@@ -68,6 +68,8 @@ class Schedulers:
                 await self._server(name, second=True).start()
         for name, tenant in self.tenants.items():
             await eventually(lambda name=name, tenant=tenant: self._create_tenant(name, tenant), what=tenant)  # type: ignore[misc]
+        for name in self.resource_partitions:
+            await eventually(lambda name=name: self._answers(name), what=f"an answer of {name}")  # type: ignore[misc]
 
     async def start_schedulers(self, **settings: float) -> None:
         for name in self.tenants:
@@ -192,6 +194,10 @@ class Schedulers:
 
     async def _create_tenant(self, name: str, tenant: str) -> bool:
         await self.connections[name].clientset.tenants.create(Tenant(metadata=ObjectMeta(name=tenant)))
+        return True
+
+    async def _answers(self, name: str) -> bool:
+        await self.connections[name].clientset.nodes.list()
         return True
 
     def _etcd(self, name: str) -> Process:
