@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from services.api import wire
@@ -17,7 +16,7 @@ from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.status import Violation
 from services.storage import errors as storage
-from services.storage.interface import ListQuery, Match, Page, Record
+from services.storage.interface import ListQuery, Match, Page
 
 _MATCHES = {match.value: match for match in Match}
 
@@ -64,7 +63,7 @@ class Reads:
         start = 0
         while True:
             async with self._bulk:
-                part, start = _part(records, start, self._bulk.part_bytes)
+                part, start = wire.list_items(records, start, self._bulk.part_bytes)
                 if start >= len(records):
                     part.append(wire.list_meta(page.revision, token, page.remaining if token else None))
                 joined = b"".join(part)
@@ -132,17 +131,3 @@ def _check_list(wanted: Any) -> None:
         violations.append(Violation("limit", f"is {wanted.limit}, the limit is {limits.PAGE_ITEMS_MAX} items a page"))
     if violations:
         raise status.invalid(violations, subject="the request")
-
-
-def _part(records: Sequence[Record], start: int, bytes_target: int) -> tuple[list[bytes], int]:
-    frames: list[bytes] = []
-    size = 0
-    for index in range(start, len(records)):
-        record = records[index]
-        value = record.value
-        before, after = wire.list_item_around(len(value), record.revision)
-        frames += (before, value, after)
-        size += len(value)
-        if size >= bytes_target:
-            return frames, index + 1
-    return frames, len(records)

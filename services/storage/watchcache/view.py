@@ -22,6 +22,8 @@ from services.storage.watchcache.stream import Stream
 from services.storage.watchcache.watcher import CacheWatcher, Start
 
 _SNAPSHOTS_MAX = 8
+# Answers to whole lists and to new watches, kept until the next change: clients that come back all ask the same.
+_STATES_MAX = 16
 
 
 class View:
@@ -90,6 +92,9 @@ class View:
 
     def page(self, query: ListQuery) -> Page:
         """The page as of now."""
+        if not query.limit and not query.start_key:
+            everything = self._selected(query.prefix, query.selection)
+            return Page(everything, self.revision, False, 0 if query.selection.everything else None)
         state = self.state
         value = self._value(query.selection)
         keys = state.keys(query.prefix, query.start_key, value)
@@ -136,12 +141,14 @@ class View:
         return Start(query.revision, ring.sequence_after(query.revision), after=query.revision)
 
     def _selected(self, prefix: str, selection: Selection) -> Sequence[Item]:
-        """What a new watch begins with; shared by all that begin alike before the next change."""
+        """A whole list, or what a new watch begins with; shared by all that ask alike before the next change."""
         found = self._states.get((prefix, selection))
         if found is None:
             keys = self.state.keys(prefix, "", self._value(selection))
             items = map(self.state.items.__getitem__, keys)
             found = list(items) if selection.everything else [i for i in items if selection.matches(i.attributes)]
+            if len(self._states) >= _STATES_MAX:
+                del self._states[next(iter(self._states))]
             self._states[prefix, selection] = found
         return found
 

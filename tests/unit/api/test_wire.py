@@ -13,6 +13,7 @@ from services.api.kinds import KINDS, PODS, Kind
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.core.v1.pod_service_pb2 import PodList, PodWatchBatch
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchBatch
+from services.storage.interface import Record
 from tests.unit.api import arbitrary
 
 REVISIONS = st.integers(1, 2**63 - 1)
@@ -88,7 +89,9 @@ def test_a_frame_is_its_tag_its_length_and_its_payload(number: int, payload: byt
 
 @given(st.lists(st.tuples(st.text(max_size=300), REVISIONS), max_size=5), st.booleans())
 def test_a_list_is_the_join_of_its_frames(items: list[tuple[str, int]], paged: bool) -> None:
-    parts = [wire.list_item(wire.canonical(pod(name or "x")), revision) for name, revision in items]
+    records = [Record(name, wire.canonical(pod(name or "x")), revision) for name, revision in items]
+    parts, end = wire.list_items(records, 0, 1 << 20)
+    assert end == len(items)
     meta = wire.list_meta(77, "next", 3) if paged else wire.list_meta(77)
     found = PodList.FromString(b"".join(parts) + meta)
     assert [(item.metadata.name, item.metadata.resource_version) for item in found.items] == [
@@ -97,6 +100,18 @@ def test_a_list_is_the_join_of_its_frames(items: list[tuple[str, int]], paged: b
     assert found.metadata.resource_version == 77
     assert (found.metadata.continue_token, found.metadata.remaining_item_count) == (("next", 3) if paged else ("", 0))
     assert found.metadata.HasField("remaining_item_count") == paged
+
+
+@given(st.lists(st.integers(0, 20_000), max_size=8), st.integers(1, 40_000), st.integers(0, 9))
+def test_a_part_of_a_list_ends_when_it_has_its_bytes(sizes: list[int], target: int, start: int) -> None:
+    records = [Record("", bytes(size), 16_383 + index) for index, size in enumerate(sizes)]
+    pieces, end = wire.list_items(records, start, target)
+    assert [len(value) for value in pieces[1::3]] == sizes[start:end]
+    frames = [sum(map(len, pieces[at : at + 3])) for at in range(0, len(pieces), 3)]
+    assert len(frames) == max(0, end - start)
+    # The last object is the one that reaches the target, give or take the frames' own bytes.
+    assert sum(sizes[start : end - 1]) < target
+    assert end >= len(records) or sum(frames) >= target
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.text(max_size=300), REVISIONS), max_size=5))

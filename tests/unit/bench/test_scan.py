@@ -10,6 +10,7 @@ from services.api import wire
 from services.api.pb.ursa.core.v1 import pod_service_pb2
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchBatch, WatchServerMessage
 from services.bench import scan
+from services.storage.interface import Record
 
 revisions = st.integers(min_value=1, max_value=2**40)
 stored = st.binary(max_size=300)
@@ -70,7 +71,8 @@ def test_a_batch_that_does_not_add_up_is_refused(data: bytes) -> None:
 def test_items_of_a_list_are_counted_wherever_the_stream_is_cut(
     parts: list[list[tuple[bytes, int]]], cuts: list[int]
 ) -> None:
-    messages = [b"".join(wire.list_item(value, revision) for value, revision in part) for part in parts]
+    records = [[Record("", value, revision) for value, revision in part] for part in parts]
+    messages = [b"".join(wire.list_items(part, 0, 1 << 20)[0]) for part in records]
     messages[-1] += wire.list_meta(9)
     stream = bytearray(b"".join(b"\0" + len(message).to_bytes(4, "big") + message for message in messages))
     counter = scan.ItemCounter()
