@@ -14,7 +14,8 @@ _TICK_S = 1.0
 
 
 class Bookmarks:
-    """Watches that opted in, by the time of their next bookmark. Spread by jitter, so that not all come at once."""
+    """Watches that opted in, by the time of their next bookmark. The first comes at any time within a period: what many
+    watches that open together are told is an even flow, not a wave that comes back every minute."""
 
     def __init__(self, clock: Clock, rand: Rand, period_s: float = PERIOD_S) -> None:
         self._clock = clock
@@ -24,7 +25,11 @@ class Bookmarks:
         self._counter = itertools.count()
 
     def add(self, watcher: CacheWatcher) -> None:
-        due = self._clock.monotonic() + self._rand.uniform(0.75, 1.0) * self._period_s
+        """From now on until it is closed."""
+        self._put(watcher, self._rand.uniform(0.0, 1.0))
+
+    def _put(self, watcher: CacheWatcher, periods: float) -> None:
+        due = self._clock.monotonic() + periods * self._period_s
         heapq.heappush(self._due, (due, next(self._counter), watcher))
 
     def tick(self) -> None:
@@ -34,7 +39,7 @@ class Bookmarks:
             watcher = heapq.heappop(self._due)[2]
             if not watcher.closed:
                 watcher.request_bookmark()
-                self.add(watcher)
+                self._put(watcher, self._rand.uniform(0.75, 1.0))
 
     async def run(self) -> None:
         while True:

@@ -208,14 +208,14 @@ async def test_a_bookmark_comes_two_seconds_before_the_timeout(servers: Servers,
         async with history.subject.watch(
             sort, resource_version=now, allow_watch_bookmarks=True, timeout_seconds=3
         ) as watch:
-            bookmark = await watch.next()
-            told_s = loop.time() - started
-            assert bookmark.bookmark
-            assert bookmark.revision >= now
-            assert 0.7 < told_s < 2.5, f"the bookmark came after {told_s:.1f} s"
+            told_s: list[float] = []
             with pytest.raises(StopAsyncIteration):
                 while True:
-                    assert (await watch.next()).bookmark
+                    bookmark = await watch.next()
+                    told_s.append(loop.time() - started)
+                    assert bookmark.bookmark and bookmark.revision >= now
+            # One that comes once in a period may be among them; it is not due then for every kind.
+            assert any(0.7 < told < 2.5 for told in told_s), f"bookmarks came after {told_s} s"
             assert 2.7 < loop.time() - started < 6
 
     await of_every_kind(servers, row)

@@ -53,3 +53,18 @@ async def test_a_bookmark_never_overtakes_an_event() -> None:
             while (batch := watcher.take()) is not None:
                 kinds.append((batch.bookmark, batch.revision))
         assert kinds == [(False, 2), (True, 2)]
+
+
+async def test_watches_that_open_together_are_told_in_an_even_flow() -> None:
+    clock = FakeClock()
+    async with MemoryBackend(clock=clock, rand=Rand(1)) as backend:
+        store = backend.store(PREFIX, attributes_of)
+        query = WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False, bookmarks=True)
+        watches = [await store.watch(query) for _ in range(600)]
+        assert [watch.take() for watch in watches] == [None] * 600
+        counts = []
+        for _ in range(12):
+            await clock.advance(10.0)
+            counts.append(sum(watch.take() is not None for watch in watches))
+        assert sum(counts[:6]) >= 600, "one within the first minute for each"
+        assert max(counts) <= 2 * 600 / 6, counts
