@@ -14,7 +14,9 @@ from services.storage.interface import Lane, Record, Write
 
 _OVERHEAD_BYTES = 64  # of one nested transaction besides its key (twice or three times) and value
 _HEARTBEATS_MAX = 512  # in one transaction
-_PLENTY = 32  # items, from which on a transaction's own cost does not matter beside theirs
+# Items, from which on a transaction's own cost matters little beside theirs. To wait for more would make writers who wait
+# for their answers go in lock-step: the server has nothing to do while etcd writes, and etcd nothing while it answers.
+_PLENTY = 8
 _REMEMBERED = 8  # batches
 
 
