@@ -17,7 +17,7 @@ class EtcdConfig:
     ``outcome_timeout_s``: a write that was sent and not answered is answered ``OutcomeUnknown`` this long after it was
     made, so that a client with a deadline of 10 s learns it; what became of it is looked into all the same.
     ``lease_gather_s``: how long writes of ``Lane.HEARTBEAT`` may gather before they go together.
-    ``commit_gather_s``: other writes gather for so long at most, by how far transactions take more than 2 ms; eight
+    ``commit_gather_s``: other writes gather for so long at most, by how far transactions take more than 2 ms; 16
     that wait go at once. 0: never.
     ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
     that share this etcd; 0 turns that off.

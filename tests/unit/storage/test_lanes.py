@@ -196,7 +196,7 @@ async def test_the_room_of_a_lane_counts_the_writes_of_transactions() -> None:
 
 async def test_plenty_is_what_may_be_taken_now() -> None:
     lanes = Lanes(1000)
-    for number in range(7):
+    for number in range(15):
         lanes.push(_pending(f"w{number}"))
     lanes.push(_pending("w0"))  # behind the first
     for number in range(40):
@@ -204,7 +204,7 @@ async def test_plenty_is_what_may_be_taken_now() -> None:
     assert not lanes.plenty.is_set(), "what waits for another write, or gathers, may not be taken yet"
     lanes.push(_pending("s", lane=Lane.SYSTEM))
     assert lanes.plenty.is_set()
-    assert len(lanes.take(1000, 1 << 20)) == 8
+    assert len(lanes.take(1000, 1 << 20)) == 16
     assert not lanes.plenty.is_set()
     lanes.ripen()
     assert lanes.plenty.is_set()
@@ -227,11 +227,11 @@ async def test_of_many_writers_who_wait_for_their_answers_some_go_while_others_a
     for writer in range(30):  # all at once, as after a start
         lanes.push(_pending(f"0-{writer}"))
     lanes.take(1000, 1 << 20)
-    for writer in range(7):
+    for writer in range(15):
         lanes.push(_pending(f"1-{writer}"))
     assert not lanes.plenty.is_set()
-    lanes.push(_pending("1-7"))
-    assert lanes.plenty.is_set(), "the other 22 are not waited for"
+    lanes.push(_pending("1-15"))
+    assert lanes.plenty.is_set(), "the other 14 are not waited for"
 
 
 async def test_a_transaction_waits_for_nobody() -> None:
