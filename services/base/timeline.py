@@ -3,11 +3,13 @@
 Off unless ``[telemetry] pod_timeline`` names a file; every process has one of its own. A line is
 ``<stage>\\t<uid>\\t<CLOCK_MONOTONIC ns>\\t<node>``: that clock is one for all processes of a machine, so that lines of
 several files compare. Lines are kept in memory and written together, at least each second and when the process stops;
-one that is killed loses at most the last second. A mark costs about a microsecond, its writing included.
+one that is killed loses at most the last second. Marks that cannot be written (the disk is full) are lost, and said to
+be: no process ends because it is being measured. A mark costs about a microsecond, its writing included.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import time
@@ -16,6 +18,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from services.base.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 FLUSH_S = 1.0
 # Formatting so many takes about two milliseconds: no longer is the event loop held up.
@@ -83,6 +87,8 @@ class FileTimeline(PodTimeline):
     def __init__(self, path: str | pathlib.Path, *, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._now_ns = now_ns
         self._marks: list[tuple[Stage, str, int, str]] = []
+        self._path = str(path)
+        self._lost = 0
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.ftruncate(self._file, _whole_bytes(self._file))
         os.lseek(self._file, 0, os.SEEK_END)
@@ -99,9 +105,22 @@ class FileTimeline(PodTimeline):
             return
         lines = [f"{stage}\t{uid}\t{at_ns}\t{node}\n" for stage, uid, at_ns, node in self._marks]
         self._marks.clear()
+        begin = os.lseek(self._file, 0, os.SEEK_CUR)
         left = memoryview("".join(lines).encode())
-        while left:
-            left = left[os.write(self._file, left) :]
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as failure:
+            # Half a line would spoil the next one.
+            os.ftruncate(self._file, begin)
+            os.lseek(self._file, begin, os.SEEK_SET)
+            if not self._lost:
+                _log.error("the pod timeline cannot be written", extra={"path": self._path, "cause": str(failure)})
+            self._lost += len(lines)
+            return
+        if self._lost:
+            _log.error("the pod timeline has a gap", extra={"path": self._path, "marks_lost": self._lost})
+            self._lost = 0
 
     def close(self) -> None:
         self.flush()

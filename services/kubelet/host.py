@@ -179,7 +179,7 @@ class Host:
         known = self._tenancies.get(name)
         if known is not None:
             known.use(connection)
-            known.tasks.append(self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"))
+            known.hold(self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"))
             return
         link = TenantLink(
             connection,
@@ -192,11 +192,9 @@ class Host:
         tenancy = self._tenancies[name] = Tenancy(
             connection, link, self.nodes, on_pods=self._pods_changed, on_listed=self._pods_listed, clock=self._clock
         )
-        tenancy.tasks = [
-            self._tasks.start(link.run(), name=f"tenant-link-{name}"),
-            self._tasks.start(tenancy.follow(), name=f"follow-pods-{name}"),
-            self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"),
-        ]
+        tenancy.hold(self._tasks.start(link.run(), name=f"tenant-link-{name}"))
+        tenancy.hold(self._tasks.start(tenancy.follow(), name=f"follow-pods-{name}"))
+        tenancy.hold(self._tasks.start(self.proxies.follow(name, connection.mux), name=f"proxies-{name}"))
 
     def _partition_removed(self, name: str) -> None:
         tenancy = self._tenancies.pop(name, None)
@@ -251,7 +249,7 @@ class Host:
         tenancy = self._tenancies.get(partition)
         if suspects and tenancy is not None and self._tasks is not None:
             settling = self._leftovers.settle(machine, suspects, lambda: tenancy.connection.clientset)
-            tenancy.tasks.append(self._tasks.start(settling, name=f"leftovers-{machine.name}"))
+            tenancy.hold(self._tasks.start(settling, name=f"leftovers-{machine.name}"))
 
     def placed(self, tenant: str, namespace: str, name: str, uid: str = "") -> Placed | None:
         """For the log service: the pod and where it is."""

@@ -40,7 +40,7 @@ class Tenancy:
         self.connection = connection
         self.link = link
         self.informers: list[Informer[Kept]] = []
-        self.tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._machines = machines
         self._on_pods = on_pods
         self._on_listed = on_listed
@@ -75,9 +75,14 @@ class Tenancy:
             if machine.trouble is None:
                 informer.rebind(connection.mux)
 
+    def hold(self, task: asyncio.Task[None]) -> None:
+        """``task`` ends with the partition, if it has not ended before."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def leave(self) -> None:
         """The partition is gone: its pods with it."""
-        for task in self.tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         for informer, machine in zip(self.informers, self._machines, strict=False):
             informer.close()

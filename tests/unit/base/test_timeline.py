@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import pathlib
 import time
 
@@ -43,6 +45,31 @@ def test_a_line_that_a_kill_tore_is_not_read_and_spoils_no_other(path: pathlib.P
     timeline.mark(Stage.END, "uid-3", "rp-1/a")
     timeline.close()
     assert [(mark.stage, mark.uid) for mark in read(path)] == [(Stage.RUN, "uid-1"), (Stage.END, "uid-3")]
+
+
+def test_a_full_disk_costs_marks_and_says_so_and_ends_nobody(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    timeline = FileTimeline(path)
+    timeline.mark(Stage.RUN, "uid-1")
+    timeline.flush()
+    write = os.write
+
+    def full(file: int, data: memoryview) -> int:
+        if len(data) < 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:-11])
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        for uid in ("uid-2", "uid-3"):
+            timeline.mark(Stage.RUN, uid)
+            timeline.flush()
+    timeline.mark(Stage.RUN, "uid-4")
+    timeline.close()
+    assert [mark.uid for mark in read(path)] == ["uid-1", "uid-4"]
+    told = [(record.message, getattr(record, "marks_lost", None)) for record in caplog.records]
+    assert told == [("the pod timeline cannot be written", None), ("the pod timeline has a gap", 2)]
 
 
 def test_a_file_that_is_no_timeline_is_named_with_its_line(path: pathlib.Path) -> None:
