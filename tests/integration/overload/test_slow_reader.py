@@ -17,8 +17,8 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
 from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import TenantPlacement
 from services.api.pb.ursa.watch.v1.watch_pb2 import WatchBatch
 from services.rpc import methods
-from services.rpc.channel import make_channel
-from tests.integration.apiserver.world import Partition, named, resource_partition_config, running
+from services.rpc.channel import CHANNEL_OPTIONS
+from tests.integration.apiserver.world import Partition, eventually, named, resource_partition_config, running
 from tests.support.etcd import EtcdProcess, free_port
 
 pytestmark = pytest.mark.etcd
@@ -83,15 +83,23 @@ async def latencies(partition: Partition, calls: list[Any], prefix: str) -> list
 async def test_nobody_waits_for_a_reader_that_never_reads(partition: Partition) -> None:
     calls = [await watch(partition.channel) for _ in range(WATCHERS)]
     alone = await latencies(partition, calls, "alone")
-    # A connection of its own, so that its flow control is nobody else's.
-    other = make_channel([partition.endpoint])
+    # A connection of its own, so that its flow control is nobody else's; and one that does not learn, as it does from
+    # events that come fast, to take in megabytes that nobody has asked for.
+    other = grpc.aio.insecure_channel(partition.endpoint, [*CHANNEL_OPTIONS, ("grpc.http2.bdp_probe", 0)])
     unread = await watch(other)
     beside = await latencies(partition, calls, "beside")
     # A dispatch that waits for it would not have come this far; one that is slowed down by it would show here.
     assert statistics.median(beside) <= 2.0 * statistics.median(alone) + 0.02
-    # It was stuck indeed: all others have come to the end.
     view = partition.host.api.resources["tenantplacements"].store.view  # type: ignore[attr-defined]
-    assert len([watcher for watcher in view.stream.watchers if watcher.resume_revision < view.revision]) == 1
+
+    def behind() -> list[Any]:
+        return [watcher for watcher in view.stream.watchers if watcher.resume_revision < view.revision]
+
+    async def one_is_behind() -> bool:
+        return len(behind()) == 1
+
+    # It was stuck indeed: all others come to the end.
+    await eventually(one_is_behind, within_s=5)
     # It kept its place in the window, and lost nothing.
     async with asyncio.timeout(30):
         assert await names(unread, WRITES) == [f"beside-{number}" for number in range(WRITES)]
