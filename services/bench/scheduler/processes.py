@@ -202,8 +202,9 @@ def _scheduler(name: str, port: int) -> str:
 def _controllers(name: str, port: int) -> str:
     partition = name.removeprefix("controller-")
     link = f'[resource_partition]\nname = "{partition}"\nendpoints = ["{HOST}:{port}"]\n'
-    # One manager per partition: nothing to elect.
-    return f'name = "{name}"\n{link}[leader_election]\nenabled = false\n{_telemetry(port + 5)}'
+    # One manager per partition: nothing to elect. Nobody renews the nodes' leases, so nobody may judge them by those.
+    alone = "[leader_election]\nenabled = false\n[nodes]\nenabled = false\n"
+    return f'name = "{name}"\n{link}{alone}{_telemetry(port + 5)}'
 
 
 def _etcd(binary: str, name: str, port: int, home: pathlib.Path) -> list[str]:
