@@ -30,6 +30,8 @@ class SchedulingConfig:
     as soon as the one before is sent. ``pod_watch_gather_ms``, ``node_watch_gather_ms``: events of pods, and those of
     nodes and ledgers, gather for so long at the partitions' servers: fewer messages, and what other schedulers took is
     known so much later.
+    ``bind_batch_pods``: pods in a batch of binds to a resource partition; more, up to four times as many, while batches
+    are answered in ``bind_within_s`` (0: never more). ``bind_batches_in_flight``: batches under way to each partition.
     ``stale_after_s``: how long the nodes of a lost partition stay candidates.
     ``unschedulable_retry_s``: a pod that no change has helped is tried again after this. ``backoff_*``: the pause
     between two attempts, doubling. ``events_per_second``: events about pods beyond this rate wait, ``scheduled_events``
@@ -44,6 +46,7 @@ class SchedulingConfig:
     plan_pods_max: int = 10_000
     bind_batch_pods: int = 256
     bind_batches_in_flight: int = 2
+    bind_within_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.5
     bind_timeout_s: float = 10.0
     backoff_initial_s: float = 1.0
     backoff_max_s: float = 10.0

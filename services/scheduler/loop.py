@@ -99,7 +99,13 @@ class SchedulerLoop:
         self._evictor = Evictor(pods, self.releaser, clock=clock, rand=rand, timeout_s=timeout_s)
         self._claims_of = claims_of
         self._inheritance = Inheritance(config.tenant_partition.name, clock=clock)
-        self._lanes = Lanes(self._start, slots=self._config.bind_batches_in_flight, size=self._config.bind_batch_pods)
+        self._lanes = Lanes(
+            self._start,
+            clock=clock,
+            slots=self._config.bind_batches_in_flight,
+            size=self._config.bind_batch_pods,
+            within_s=self._config.bind_within_s,
+        )
         self._pace = Pace(clock, self._config.plan_gather_ms / 1000)
         self._wake = asyncio.Event()
         self._tasks: Supervisor | None = None
@@ -325,13 +331,15 @@ class SchedulerLoop:
         counts = self._state.table.counts()
         for partition in self._gauged - counts.keys():
             # It was removed, or has no node any more: what was said of it last is not so.
-            for gauge in (metrics.NODES, metrics.RELEASES_OWED, metrics.CLAIMS_WAITED):
+            for gauge in (metrics.NODES, metrics.RELEASES_OWED, metrics.CLAIMS_WAITED, metrics.BATCH_PODS):
                 gauge.remove(partition)
         self._gauged = set(counts)
+        sizes = self._lanes.sizes()
         for partition, count in counts.items():
             metrics.NODES.labels(partition).set(count)
             metrics.RELEASES_OWED.labels(partition).set(self.releaser.owed.get(partition, 0))
             metrics.CLAIMS_WAITED.labels(partition).set(self.silence.waited_s(partition))
+            metrics.BATCH_PODS.labels(partition).set(sizes.get(partition, 0))
 
 
 def _by_partition(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:

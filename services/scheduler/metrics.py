@@ -45,6 +45,11 @@ CLAIMS_WAITED = Gauge(
     "How long claims have waited while the partition granted none",
     ["resource_partition"],
 )
+BATCH_PODS = Gauge(
+    "ursa_scheduler_bind_batch_pods",
+    "How many pods a batch of binds may have now; 0: none is sent to the partition",
+    ["resource_partition"],
+)
 CLAIM_REFUSALS = Counter("ursa_scheduler_claim_refusals_total", "Refused capacity claims, by reason", ["reason"])
 FACTS = Counter("ursa_scheduler_bind_facts_total", "What tenant partitions said of binds in doubt", ["fact"])
 RELEASES = Counter("ursa_scheduler_claim_releases_total", "Releases of claims sent, by outcome", ["outcome"])
