@@ -126,6 +126,7 @@ class Climb:
             if step.broke:
                 # Once may be somebody else's doing: the machine is shared.
                 self._trial.progress(f"{self._ladder.name}: {watches} watches again: {step.broke}")
+                step_began = time.perf_counter()
                 first, step = step, await self._step(watches)
                 if step.broke:
                     step = replace(step, broke=f"{first.broke}; again: {step.broke}")
@@ -201,10 +202,10 @@ class Climb:
 
 def fault(parameters: RampParameters, p99_s: float, memory_mb: float, writes_per_second: float) -> str:
     """What a step with these figures broke; empty if it holds."""
+    if memory_mb > parameters.memory_mb_max:  # first: what is out of room is also late
+        return f"memory {memory_mb:,.0f} MB"
     if p99_s > parameters.late_s_max:
         return f"p99 {p99_s:.2f} s"
     if writes_per_second < _RATE_KEPT * parameters.writes_per_second:
         return f"writes fell to {writes_per_second:.0f}/s"
-    if memory_mb > parameters.memory_mb_max:
-        return f"memory {memory_mb:,.0f} MB"
     return ""

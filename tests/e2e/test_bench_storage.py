@@ -98,7 +98,7 @@ def test_watch(tmp_path: pathlib.Path) -> None:
 
 
 def test_ramp(tmp_path: pathlib.Path) -> None:
-    figures = measured(tmp_path, "ramp", "--first=20", "--most=40", "--write-seconds=0.5", "--rate=20")
+    figures = measured(tmp_path, "ramp", "--first=20", "--most=40", "--write-seconds=1", "--rate=10")
     ladders = {"ramp_own_streams", "ramp_multiplexed", "ramp_node_watches"}
     shown = {f"{ladder}_{what}" for ladder in ladders for what in ("p99", "memory", "server_cpu_share")}
     assert set(figures) == ladders | shown | CALIBRATION

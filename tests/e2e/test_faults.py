@@ -52,7 +52,7 @@ def test_a_killed_process_loses_nothing(box: OneBox, victim: str) -> None:
             what=f"all {PODS_PER_TENANT} acknowledged pods of {tenant} Running after the kill of {victim}",
             pause_s=1.0,
         )
-    eventually(lambda: box.component(victim)["ready"], within_s=30, what=f"{victim} ready again")
+    eventually(lambda: box.component(victim)["ready"], within_s=60, what=f"{victim} ready again")
     assert box.component(victim)["restarts"] == restarts + 1
     assert_none_runs_twice_or_nowhere(box, namespace, bound)
 

@@ -69,7 +69,7 @@ def test_nodes_join_are_disturbed_and_leave(box: OneBox, tmp_path: pathlib.Path)
         def rebooted() -> bool:
             return {name for name, boot_id in boot_ids(box).items() if before[name] != boot_id} == set(struck)
 
-        eventually(rebooted, within_s=30, what="the nodes that died came back with another boot id")
+        eventually(rebooted, within_s=60, what="the nodes that died came back with another boot id")
         assert box.ursa("hollow", "disturb", "--kind", "cut", "--node", "hollow-rp-2-h2-0000").split() == [
             "hollow-rp-2-h2-0000"
         ], "the one-box's own, on its second host"

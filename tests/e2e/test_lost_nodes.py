@@ -82,7 +82,7 @@ def host(box: OneBox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
     made = Host(tmp_path_factory.mktemp("host"), endpoint)
     made.start()
     try:
-        eventually(lambda: all(ready(box, name) == "True" for name in DOOMED), within_s=30, what="nodes Ready")
+        eventually(lambda: all(ready(box, name) == "True" for name in DOOMED), within_s=60, what="nodes Ready")
         yield made
     finally:
         made.kill()
@@ -129,7 +129,7 @@ def test_pods_of_a_killed_host_are_evicted_and_it_returns_to_none_of_them(box: O
     for tenant in TENANTS:
         for number, hostname in enumerate((*DOOMED, "hollow-rp-2-0000")):
             box.ursa("create", "--tenant", tenant, "-f", "-", stdin=manifest(f"pod-{number}", hostname))
-    eventually(lambda: phases(box) == ["Running"] * 6, within_s=30, what="all pods Running")
+    eventually(lambda: phases(box) == ["Running"] * 6, within_s=60, what="all pods Running")
 
     host.kill()
     doomed = {"pod-0", "pod-1"}
@@ -152,16 +152,16 @@ def test_pods_of_a_killed_host_are_evicted_and_it_returns_to_none_of_them(box: O
     assert "TaintManagerEviction" in box.ursa("describe", "pod", "pod-0", "--tenant", "red")
 
     host.start()
-    eventually(lambda: all(ready(box, name) == "True" for name in DOOMED), within_s=40, what="nodes Ready again")
-    eventually(lambda: all(taints(box, name) == set() for name in DOOMED), within_s=15, what="no taint left")
+    eventually(lambda: all(ready(box, name) == "True" for name in DOOMED), within_s=60, what="nodes Ready again")
+    eventually(lambda: all(taints(box, name) == set() for name in DOOMED), within_s=60, what="no taint left")
     for tenant in TENANTS:
         eventually(
             lambda tenant=tenant: set(pods(box, tenant)) == {"pod-2"},
-            within_s=40,
+            within_s=60,
             what=f"the evicted pods of {tenant} gone, and no other",
         )
     eventually(
-        lambda: scenario.claims_of(box) == scenario.holders_of(box), within_s=20, what="one claim per pod, none more"
+        lambda: scenario.claims_of(box) == scenario.holders_of(box), within_s=60, what="one claim per pod, none more"
     )
     assert phases(box) == ["Running"] * 2
 
@@ -170,7 +170,7 @@ def test_a_host_that_was_only_silent_for_a_while_keeps_its_pods_and_they_are_rea
     box: OneBox, host: Host
 ) -> None:
     box.ursa("create", "--tenant", "red", "-f", "-", stdin=manifest("calm", DOOMED[0], None))
-    eventually(lambda: pod_ready(box, "calm") == "True", within_s=30, what="the pod ready")
+    eventually(lambda: pod_ready(box, "calm") == "True", within_s=60, what="the pod ready")
     host.signal(signal.SIGSTOP)
     try:
         eventually(
@@ -178,8 +178,8 @@ def test_a_host_that_was_only_silent_for_a_while_keeps_its_pods_and_they_are_rea
         )
     finally:
         host.signal(signal.SIGCONT)
-    eventually(lambda: taints(box, DOOMED[0]) == set(), within_s=40, what="no taint left")
-    eventually(lambda: pod_ready(box, "calm") == "True", within_s=20, what="the pod ready again")
+    eventually(lambda: taints(box, DOOMED[0]) == set(), within_s=60, what="no taint left")
+    eventually(lambda: pod_ready(box, "calm") == "True", within_s=60, what="the pod ready again")
     assert going(box, "red") == set()
 
 

@@ -27,6 +27,11 @@ def test_two_tenants(box: Cluster, step: object) -> None:
 
 
 def test_status_is_one_object_about_everything(box: OneBox) -> None:
+    # An etcd whose disk stands still for two seconds is "no answer" to the one who asks then.
+    parts = ("partitions", "components")
+    eventually(
+        lambda: all(entry["ready"] for part in parts for entry in box.status()[part]), within_s=60, what="all ready"
+    )
     status = box.status()
     assert {entry["name"]: entry["kind"] for entry in status["partitions"]} == {
         "tp-1": "tenant",
@@ -34,8 +39,8 @@ def test_status_is_one_object_about_everything(box: OneBox) -> None:
         "rp-1": "resource",
         "rp-2": "resource",
     }
-    assert all(entry["ready"] and entry["endpoint"] and entry["etcd"] for entry in status["partitions"])
-    assert all(entry["ready"] and entry["pid"] and entry["restarts"] == 0 for entry in status["components"])
+    assert all(entry["endpoint"] and entry["etcd"] for entry in status["partitions"])
+    assert all(entry["pid"] and entry["restarts"] == 0 for entry in status["components"])
     assert status["nodes"] == {"rp-1": {"total": 10, "ready": 10}, "rp-2": {"total": 10, "ready": 10}}
     assert status["pods"]["blue"]["Running"] == 3
 
@@ -47,7 +52,7 @@ def test_a_crashed_component_is_restarted_and_status_says_so(box: OneBox) -> Non
         entry = box.component("scheduler-tp-2")
         return bool(entry["ready"]) and entry["pid"] != killed and entry["restarts"] == 1
 
-    eventually(restarted, within_s=30, what="scheduler-tp-2 restarted once")
+    eventually(restarted, within_s=60, what="scheduler-tp-2 restarted once")
     assert "scheduler-tp-2" in box.ursa("status")
 
 
@@ -67,7 +72,7 @@ def test_state_survives_down_and_up(box: OneBox) -> None:
     assert {pod["metadata"]["uid"] for pod in pods} == uids
     eventually(
         lambda: scenario.phases(box, "blue") == {"Running": len(uids)},
-        within_s=20,
+        within_s=60,
         what="the pods Running after a restart",
     )
 

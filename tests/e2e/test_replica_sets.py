@@ -34,7 +34,9 @@ def settled(box: OneBox, replicas: int) -> bool:
     """So many pods, all running, and the replica set knows."""
     [found] = box.items("rs", "frontend", *AT)
     there = pods(box)
-    running = [pod for pod in there if pod["status"].get("phase") == "Running"]
+    running = [
+        pod for pod in there if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+    ]
     status = found["status"]
     ready = status.get("readyReplicas", 0), status.get("replicas", 0), status.get("availableReplicas", 0)
     return len(there) == len(running) == replicas and ready == (replicas,) * 3
@@ -46,23 +48,23 @@ def names(box: OneBox) -> set[str]:
 
 def test_an_unmodified_manifest_becomes_running_pods_on_both_resource_partitions(box: OneBox) -> None:
     assert "replicaset.apps/frontend created" in box.ursa("create", "-f", str(EXAMPLE), *AT)
-    eventually(lambda: settled(box, 3), within_s=30, what="3 pods Running")
+    eventually(lambda: settled(box, 3), within_s=60, what="3 pods Running")
     assert box.ursa("scale", "rs/frontend", "--replicas", "10", *AT) == "replicaset.apps/frontend scaled\n"
-    eventually(lambda: settled(box, 10), within_s=30, what="10 pods Running")
+    eventually(lambda: settled(box, 10), within_s=60, what="10 pods Running")
     assert {pod["spec"]["resourcePartition"] for pod in pods(box)} == {"rp-1", "rp-2"}
     header, row = box.ursa("get", "rs", *AT).splitlines()
     assert header.split() == ["NAME", "DESIRED", "CURRENT", "READY", "AGE"]
     assert row.split()[:4] == ["frontend", "10", "10", "10"]
     described = box.ursa("describe", "rs", "frontend", *AT)
     assert "10 current / 10 desired" in described and "tier=frontend" in described
-    eventually(lambda: "SuccessfulCreate" in box.ursa("describe", "rs", "frontend", *AT), within_s=10, what="an event")
+    eventually(lambda: "SuccessfulCreate" in box.ursa("describe", "rs", "frontend", *AT), within_s=60, what="an event")
 
 
 def test_deleted_and_failed_pods_come_back(box: OneBox) -> None:
     before = sorted(names(box))
     box.ursa("delete", "pod", *before[:3], *AT, "--no-wait")
     box.ursa("delete", "pod", before[3], *AT, "--grace-period", "0", "--no-wait")
-    eventually(lambda: settled(box, 10), within_s=30, what="10 pods again")
+    eventually(lambda: settled(box, 10), within_s=60, what="10 pods again")
     assert not names(box) & set(before[:4])
     assert set(before[4:]) <= names(box)
 
@@ -113,7 +115,7 @@ def test_deletion_takes_the_pods_along_or_leaves_them(box: OneBox) -> None:
     assert len(left) == 6
     assert not any(pod["metadata"].get("ownerReferences") for pod in pods(box))
     box.ursa("create", "-f", str(EXAMPLE), *AT)
-    eventually(lambda: settled(box, 3), within_s=30, what="3 of the 6 that were there")
+    eventually(lambda: settled(box, 3), within_s=60, what="3 of the 6 that were there")
     assert names(box) < left
     box.ursa("delete", "rs", "frontend", *AT)
     eventually(lambda: not pods(box), within_s=60, what="no pods left")

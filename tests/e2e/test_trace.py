@@ -69,7 +69,7 @@ def test_one_trace_follows_a_pod_to_running(tmp_path: pathlib.Path, collector: t
             with servicer.lock:
                 return set(STAGES) <= set(servicer.traces[trace_id])
 
-        eventually(complete, within_s=20, what=f"all stages of the trace; seen {dict(servicer.traces[trace_id])}")
+        eventually(complete, within_s=60, what=f"all stages of the trace; seen {dict(servicer.traces[trace_id])}")
         services = {name: origin[0] for name, origin in servicer.traces[trace_id].items() if name in STAGES}
         assert services == STAGES
         partitions = {origin for _, origin in servicer.traces[trace_id].values()}
@@ -81,5 +81,5 @@ def wait_running(box: OneBox) -> dict[str, Any]:
         pod = box.items("pods", "traced", "--tenant", "red")[0]
         return pod if pod["status"].get("phase") == "Running" else None
 
-    pod: dict[str, Any] = eventually(running, within_s=20, what="the pod Running")
+    pod: dict[str, Any] = eventually(running, within_s=60, what="the pod Running")
     return pod

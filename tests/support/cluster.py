@@ -53,7 +53,9 @@ class Cluster:
         return list(document["items"]) if "items" in document else [document]
 
     def status(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.run("status", "-o", "json").stdout)
+        done = self.run("status", "-o", "json")
+        assert done.stdout, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
         return document
 
 
@@ -120,8 +122,13 @@ def onebox(home: pathlib.Path, *options: str) -> Iterator[OneBox]:
 
 
 def free_port_range(size: int = 110) -> int:
-    """A base port with ``size`` free ports from it on, on loopback, below the ephemeral range."""
-    for base in range(18000, 30000, size):
+    """A base port with ``size`` free ports from it on, on loopback, below the ephemeral range.
+
+    They are free until somebody takes them: who looks from another process at the same time begins elsewhere.
+    """
+    bases = range(18000, 30000, size)
+    first = os.getpid() % len(bases)
+    for base in (*bases[first:], *bases[:first]):
         if all(_free(base + offset) for offset in range(size)):
             return base
     raise AssertionError("no free port range")

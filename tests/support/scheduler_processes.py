@@ -20,13 +20,14 @@ from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
 from services.api.pb.ursa.scheduling.v1.priority_class_pb2 import PriorityClass
-from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, ResourcePartitionSpec, Tenant
+from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import ResourcePartition, ResourcePartitionSpec
 from services.client.partitions import Connection
 from services.placement.ledger import Ledger
 from tests.support.client_world import pod
 from tests.support.etcd import find_binary
 from tests.support.kubelet_processes import HOST, Process, connection, eventually
 from tests.support.scheduling import make_node
+from tests.support.tenants import make_tenant
 
 RESOURCE_PARTITION = "rp-1"
 
@@ -67,7 +68,7 @@ class Schedulers:
             if name in self.twins:
                 await self._server(name, second=True).start()
         for name, tenant in self.tenants.items():
-            await eventually(lambda name=name, tenant=tenant: self._create_tenant(name, tenant), what=tenant)  # type: ignore[misc]
+            await make_tenant(self.connections[name].clientset, tenant)
         for name in self.resource_partitions:
             await eventually(lambda name=name: self._answers(name), what=f"an answer of {name}")  # type: ignore[misc]
 
@@ -191,10 +192,6 @@ class Schedulers:
             for message in (await self.connections[name].clientset.capacity_ledgers.list()).items:
                 ledger = Ledger.of(message)
                 assert all(used <= ledger.allocatable[resource] for resource, used in ledger.used.items())
-
-    async def _create_tenant(self, name: str, tenant: str) -> bool:
-        await self.connections[name].clientset.tenants.create(Tenant(metadata=ObjectMeta(name=tenant)))
-        return True
 
     async def _answers(self, name: str) -> bool:
         await self.connections[name].clientset.nodes.list()

@@ -6,12 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.api import kinds
 from services.rpc.status import StatusError
 from tests.integration.apiserver.world import (
     binding,
-    eventually,
-    named,
     pod,
     port,
     refused,
@@ -20,6 +17,7 @@ from tests.integration.apiserver.world import (
     tenant_partition_config,
 )
 from tests.support.etcd import EtcdProcess, running_etcd
+from tests.support.tenants import make_tenant
 
 pytestmark = pytest.mark.etcd
 
@@ -39,7 +37,7 @@ async def test_removals_go_on_and_the_rest_is_refused(small_etcd: EtcdProcess, r
     tenant = tenant_partition_config(small_etcd.endpoint, port(), home.listen)
     async with running(home), running(tenant) as partition:
         pods = partition.clients.pods
-        await eventually(lambda: partition.clients.tenants.create(named(kinds.TENANTS, "full")))
+        await make_tenant(partition.clients, "full")
         bound, plain, held = (pod("full", name) for name in ("bound", "plain", "held"))
         held.metadata.finalizers.append("example.com/hold")
         for obj in (bound, plain, held):

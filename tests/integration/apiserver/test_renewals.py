@@ -339,18 +339,22 @@ async def test_a_client_that_reads_no_answers_is_not_read_from(resource_etcd: Et
                 await stream.send(sent, *refused_ones)
                 sent += 1
 
+        async def nothing_under_way() -> bool:
+            return partition.host.api.overload.system.budget.used == 0
+
         writer = asyncio.ensure_future(sending())
         try:
             quiet = 0
             last = -1
-            for _ in range(300):
+            for _ in range(600):
                 await asyncio.sleep(0.1)
                 quiet = quiet + 1 if sent == last else 0
                 last = sent
                 if quiet >= 30:
                     break
             assert quiet >= 30, f"still read from after {sent} requests"
-            assert partition.host.api.overload.system.budget.used == 0, "what waits to be read holds up no others"
+            # What was read before is computed still, on a machine that is slow; what waits to be read holds up nobody.
+            await eventually(nothing_under_way, within_s=30)
             other = Stream(partition.channel)
             assert reasons(await other.renew(1, renewal(name))) == {}
         finally:

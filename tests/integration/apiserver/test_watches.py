@@ -241,7 +241,7 @@ async def test_a_large_initial_state_comes_in_small_turns(world: World, acme: st
 
 async def test_a_half_closed_stream_goes_on_until_its_watches_end(world: World, acme: str) -> None:
     async with mux(world) as watches:
-        await watches.create(1, "pods", tenant=acme, timeout_seconds=1)
+        await watches.create(1, "pods", tenant=acme, timeout_seconds=4)
         await watches.call.done_writing()
         await world.pods.create(pod(acme, "a"))
         assert (await watches.next(1)).created

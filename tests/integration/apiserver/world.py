@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.api import kinds, manifests
+from services.api import manifests
 from services.api.kinds import Kind
 from services.api.pb.ursa.core.v1 import pod_pb2
 from services.apiserver.hosting import Host
@@ -28,6 +28,7 @@ from services.storage.etcd import EtcdBackend, EtcdConfig
 from services.tenant_partition import app as tenant_app
 from services.tenant_partition import config as tenant_config
 from tests.support.etcd import free_port
+from tests.support.tenants import make_tenant
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ async def refused(call: Awaitable[Any]) -> StatusError:
     return caught.value
 
 
-async def eventually(check: Callable[[], Awaitable[T]], *, within_s: float = 10.0) -> T:
+async def eventually(check: Callable[[], Awaitable[T]], *, within_s: float = 30.0) -> T:
     """The first true value of ``check``, asked again until then; its last error or value if there is none."""
     deadline = time.monotonic() + within_s
     while True:
@@ -124,7 +125,7 @@ class World:
 
     async def tenant(self, name: str) -> str:
         """A tenant of this name on ``tp``."""
-        await self.tp.clients.tenants.create(named(kinds.TENANTS, name))
+        await make_tenant(self.tp.clients, name)
         return name
 
 

@@ -109,7 +109,7 @@ async def test_workloads_are_measured_fail_or_are_not_supported(
         f"--tenant-partitions={tenants}",
         f"--resource-partitions={resources}",
         f"--create-batch={batch}",
-        "--timeout=6",
+        "--timeout=12",
         f"--html={html}",
         f"--data-items={data_items}",
         "-o",

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from services.api import kinds
 from services.client.clientset import Clientset
-from tests.integration.apiserver.world import named, pod, resource_partition_config, running, tenant_partition_config
+from tests.integration.apiserver.world import pod, resource_partition_config, running, tenant_partition_config
 from tests.support.etcd import EtcdProcess, free_port
+from tests.support.tenants import make_tenant
 
 PORTS = range(24_000, 24_300)
 
@@ -53,5 +53,5 @@ async def pair(etcds: tuple[EtcdProcess, EtcdProcess]) -> AsyncIterator[Pair]:
     second = tenant_partition_config(etcds[0].endpoint, free_port(PORTS), resource.listen)
     async with running(resource), running(first) as one, running(second) as other:
         tenant = f"acme-{next(_numbers)}"
-        await one.clients.tenants.create(named(kinds.TENANTS, tenant))
+        await make_tenant(one.clients, tenant)
         yield Pair(one.clients, other.clients, tenant)

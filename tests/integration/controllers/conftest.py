@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from services.api import kinds
 from services.api.pb.ursa.core.v1 import node_pb2, pod_pb2
 from services.api.pb.ursa.scheduling.v1 import capacity_pb2
 from services.resource_partition import config as resource_config
@@ -18,13 +17,13 @@ from services.tenant_partition import config as tenant_config
 from tests.integration.apiserver.world import (
     Partition,
     binding,
-    named,
     pod,
     resource_partition_config,
     running,
     tenant_partition_config,
 )
 from tests.support.etcd import EtcdProcess, free_port
+from tests.support.tenants import make_tenant
 
 PORTS = range(25_000, 25_400)
 TENANT_PARTITIONS = ("tp-1", "tp-2")
@@ -74,7 +73,7 @@ class Cluster:
         await self.at("rp-1").nodes.create(node)
         await self.at("rp-1").nodes.update_status(node)
         for name in self.tenants:
-            await self.at(name).tenants.create(named(kinds.TENANTS, self.tenant(name)))
+            await make_tenant(self.at(name), self.tenant(name))
 
     # What a scheduler does.
 

@@ -19,8 +19,8 @@ async def manager_process(cluster: Cluster, directory: pathlib.Path, name: str) 
 name = "tp-1"
 endpoints = ["{cluster.tenants["tp-1"].listen}"]
 [leader_election]
-lease_s = 3.0
-renew_deadline_s = 2.0
+lease_s = 9.0
+renew_deadline_s = 6.0
 retry_s = 0.3
 ''')
     process = Process(name, [sys.executable, "-m", "services.controllers", "--config", str(file)], directory)

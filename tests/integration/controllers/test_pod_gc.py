@@ -92,7 +92,7 @@ async def test_a_node_that_comes_back_during_its_quarantine_keeps_its_pods(clust
     await running(cluster, "stays")
     nodes = cluster.at("rp-1").nodes
     before = await nodes.get(cluster.node)
-    async with manager(cluster, **{**QUICK, "quarantine_s": 2.0}):
+    async with manager(cluster, **{**QUICK, "quarantine_s": 6.0}):
         await nodes.delete(cluster.node)
 
         async def quarantined() -> bool:
@@ -106,7 +106,7 @@ async def test_a_node_that_comes_back_during_its_quarantine_keeps_its_pods(clust
             return value(metrics.QUARANTINED) == 0
 
         await eventually(released, within_s=10)
-        await rounds(25)
+        await rounds(70)
         assert await names(cluster) == {"stays"}
 
 

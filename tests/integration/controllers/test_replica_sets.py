@@ -24,7 +24,7 @@ from tests.integration.apiserver.world import eventually, named
 from tests.integration.controllers.conftest import Cluster
 from tests.integration.controllers.tenant_processes import manager_process
 
-ELECTION = ElectionConfig(lease_s=3.0, renew_deadline_s=2.0, retry_s=0.3)
+ELECTION = ElectionConfig(lease_s=9.0, renew_deadline_s=6.0, retry_s=0.3)
 
 
 @contextlib.asynccontextmanager

@@ -10,11 +10,11 @@ import pytest
 
 from services.api.pb.ursa.core.v1 import pod_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
-from services.api.pb.ursa.tenancy.v1 import tenancy_pb2
 from services.client.partitions import Connection
 from tests.support.client_world import pod
 from tests.support.etcd import find_binary
 from tests.support.kubelet_processes import Cluster, cluster, connection, eventually
+from tests.support.tenants import make_tenant
 
 pytestmark = [
     pytest.mark.etcd,
@@ -66,21 +66,6 @@ async def wait_for_nodes(rp: Connection) -> None:
     await eventually(registered)
 
 
-async def make_tenant(tp: Connection) -> None:
-    tenant = tenancy_pb2.Tenant(metadata=meta_pb2.ObjectMeta(name="acme"))
-
-    async def made() -> bool:
-        await tp.clientset.tenants.create(tenant)
-        return True
-
-    await eventually(made)
-
-    async def has_namespace() -> bool:
-        return bool(await tp.clientset.namespaces.get("default", tenant="acme"))
-
-    await eventually(has_namespace)
-
-
 def started(made: Cluster) -> list[str]:
     return [line["uid"] for line in made.processes["hollow"].lines("pod started")]
 
@@ -92,7 +77,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         connection("rp-1", made.endpoint("rp-1")) as rp,
     ):
         await wait_for_nodes(rp)
-        await make_tenant(tp)
+        await make_tenant(tp.clientset, "acme")
 
         # A node is Ready by its status; its lease is made by the keeper of leases, beside it and not before it.
         async def all_have_leases() -> bool:
@@ -104,7 +89,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         # Pods run.
         first = [f"a{n}" for n in range(50)]
         uids = await bind(tp, first)
-        await eventually(lambda: all_running(tp, first), seconds=10)
+        await eventually(lambda: all_running(tp, first), seconds=30)
         assert sorted(started(made)) == sorted(uids)
         running = await tp.clientset.pods.get("a0", tenant="acme", namespace="default")
         assert {c.type: c.status for c in running.status.conditions} == {
@@ -137,7 +122,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         await eventually(confirmed, seconds=20)
         third = [f"c{n}" for n in range(10)]
         uids += await bind(tp, third)
-        await eventually(lambda: all_running(tp, third), seconds=10)
+        await eventually(lambda: all_running(tp, third), seconds=30)
         assert sorted(started(made)) == sorted(uids), "every pod once, none twice"
 
         # The resource partition's server is killed: new pods wait for it, whatever their binding says of a claim, and
@@ -153,7 +138,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
             told = await asyncio.to_thread(read, f"http://127.0.0.1:{BASE_PORT + 20}/metrics")
             return 'outcome="unanswered"' in told
 
-        await eventually(claims_waited, seconds=10)
+        await eventually(claims_waited, seconds=30)
         found = await phases(tp)
         assert {found[name] for name in by_hand + last} == {"Pending"}
         await made.processes["rp-1"].start()
@@ -175,7 +160,7 @@ async def test_a_life_with_restarts_and_deletions(tmp_path: pathlib.Path) -> Non
         async def ended() -> bool:
             return not set(first[2:12]) & set(await phases(tp))
 
-        await eventually(ended, seconds=10)
+        await eventually(ended, seconds=30)
         metrics = await asyncio.to_thread(read, f"http://127.0.0.1:{BASE_PORT + 20}/metrics")
         assert f"kubelet_running_pods {float(50 + 20 + 10 + 5 + 5 - 1 - 10)}" in metrics
         assert 'kubelet_nodes{partition="rp-1"} 10.0' in metrics

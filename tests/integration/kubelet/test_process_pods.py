@@ -14,7 +14,6 @@ import pytest
 from services.api.pb.ursa.core.v1 import pod_pb2
 from services.api.pb.ursa.kubelet.v1 import kubelet_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
-from services.api.pb.ursa.tenancy.v1 import tenancy_pb2
 from services.base.clock import SystemClock
 from services.client import calls
 from services.client.partitions import Connection
@@ -24,6 +23,7 @@ from services.rpc.status import StatusError
 from tests.support.client_world import pod as make_pod
 from tests.support.etcd import find_binary
 from tests.support.kubelet_processes import HOST, Cluster, cluster, connection, eventually
+from tests.support.tenants import make_tenant
 
 pytestmark = [
     pytest.mark.etcd,
@@ -51,7 +51,7 @@ async def running(directory: pathlib.Path) -> AsyncIterator[tuple[Cluster, Conne
             connection("rp-1", made.endpoint("rp-1")) as rp,
         ):
             for tenant in ("acme", "beta"):
-                await make_tenant(tp, tenant)
+                await make_tenant(tp.clientset, tenant)
 
             async def registered() -> bool:
                 return len((await rp.clientset.nodes.list()).items) == 2
@@ -60,15 +60,6 @@ async def running(directory: pathlib.Path) -> AsyncIterator[tuple[Cluster, Conne
             yield made, tp, rp
     finally:
         await asyncio.to_thread(end_all, root, 0.0, SystemClock())
-
-
-async def make_tenant(tp: Connection, name: str) -> None:
-    async def made() -> bool:
-        with contextlib.suppress(StatusError):
-            await tp.clientset.tenants.create(tenancy_pb2.Tenant(metadata=meta_pb2.ObjectMeta(name=name)))
-        return bool(await tp.clientset.namespaces.get("default", tenant=name))
-
-    await eventually(made)
 
 
 async def run(tp: Connection, name: str, *scripts: str, tenant: str = "acme", policy: str = "Always") -> str:
@@ -100,8 +91,8 @@ async def phase(tp: Connection, name: str, wanted: str, tenant: str = "acme") ->
     await eventually(reached, what=f"{name} {wanted}")
 
 
-async def logs(pod: str, **fields: object) -> str:
-    """What the kubelet says when it is asked at the address of its node's status."""
+async def logs(pod: str, *, begun: asyncio.Event | None = None, **fields: object) -> str:
+    """What the kubelet says, asked at the address of its node's status. ``begun``: set with its first part."""
     request = kubelet_pb2.ContainerLogsRequest(**{"tenant": "acme", "namespace": "default", "pod": pod, **fields})
     channel = make_channel([f"{HOST}:{LOGS_PORT}"])
     try:
@@ -110,9 +101,27 @@ async def logs(pod: str, **fields: object) -> str:
             request_serializer=kubelet_pb2.ContainerLogsRequest.SerializeToString,
             response_deserializer=kubelet_pb2.ContainerLogsPart.FromString,
         )
-        return b"".join([part.data async for part in calls.parts(method, request, 20.0)]).decode()
+        data = b""
+        async for part in calls.parts(method, request, 20.0):
+            data += part.data
+            if begun is not None:
+                begun.set()
+        return data.decode()
     finally:
         await channel.close()
+
+
+async def logged(wanted: str, pod: str, **fields: object) -> None:
+    """A container runs before the first line that it writes is in its log."""
+    found = ""
+
+    async def there() -> bool:
+        nonlocal found
+        found = await logs(pod, **fields)
+        return found.startswith(wanted) and found.endswith("\n")
+
+    await eventually(there, what=f"{wanted!r} in the log of {pod}")
+    assert found == wanted or not wanted.endswith("\n"), found
 
 
 async def test_a_kubelet_that_is_killed_loses_nothing_of_its_pods(tmp_path: pathlib.Path) -> None:
@@ -129,8 +138,8 @@ async def test_a_kubelet_that_is_killed_loses_nothing_of_its_pods(tmp_path: path
         for name in ("long", "job", "doomed"):
             await phase(tp, name, "Running")
         before = await status(tp, "long")
+        await logged("pid ", "long", container="c0")
         first = await logs("long", container="c0")
-        assert first.startswith("pid ")
 
         # Without a kubelet: a job ends, a pod is deleted by force.
         kubelet = made.processes["hollow"]
@@ -197,8 +206,9 @@ async def test_logs_are_the_tenants_own_and_refusals_are_precise(tmp_path: pathl
         await phase(tp, "same", "Running")
         await phase(tp, "same", "Running", "beta")
         await phase(tp, "mine", "Running")
-        assert await logs("same") == "of acme\n"
-        assert await logs("same", tenant="beta") == "of beta\n"
+        await logged("of acme\n", "same")
+        await logged("of beta\n", "same", tenant="beta")
+        await logged("1\n2\n3\n", "mine", container="c0")
         assert await logs("mine", container="c0", tail_lines=2) == "2\n3\n"
         for fields, code, words in (
             ({"pod": "mine", "tenant": "beta"}, grpc.StatusCode.NOT_FOUND, 'pods "mine" not found'),
@@ -216,7 +226,10 @@ async def test_logs_are_the_tenants_own_and_refusals_are_precise(tmp_path: pathl
             assert words in refused.value.message
 
         # A log that is followed ends with its container, and all of it is told.
-        following = asyncio.get_running_loop().create_task(logs("mine", container="c0", follow=True))
+        begun = asyncio.Event()
+        following = asyncio.get_running_loop().create_task(logs("mine", container="c0", follow=True, begun=begun))
+        async with asyncio.timeout(20):
+            await begun.wait()
         await tp.clientset.pods.delete("mine", tenant="acme", namespace="default")
         assert await following == "1\n2\n3\n"
 

@@ -63,7 +63,7 @@ def component(home: Home, name: str, number: int, *, stubborn: bool = False, sto
         ready_url=f"http://127.0.0.1:{port}/readyz",
         ports={"http": port},
         stop_order=stop_order,
-        stop_deadline_s=1.0,
+        stop_deadline_s=1.0 if stubborn else 10.0,
     )
 
 

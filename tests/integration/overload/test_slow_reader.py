@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import os
+import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -24,6 +28,7 @@ from tests.support.etcd import EtcdProcess, free_port
 pytestmark = pytest.mark.etcd
 
 PORTS = range(21_200, 21_400)
+MEMORY = "/dev/shm"
 WATCHERS = 20
 WRITES = 60
 # More than flow control and gRPC's buffers take in for a reader that does not read (about 64 kB and a message).
@@ -32,16 +37,22 @@ ANNOTATION_BYTES = 20_000
 
 @pytest.fixture
 def etcd() -> Iterator[EtcdProcess]:
-    process = EtcdProcess(free_port(PORTS), free_port(PORTS))
-    try:
-        yield process.start()
-    finally:
-        process.remove()
+    """Its files are in memory where that can be: this is about watchers, and not about a disk."""
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="ursa-etcd-", dir=place) as directory:
+        process = EtcdProcess(free_port(PORTS), free_port(PORTS), data_dir=pathlib.Path(directory))
+        try:
+            yield process.start()
+        finally:
+            process.remove()
 
 
 @pytest.fixture
 async def partition(etcd: EtcdProcess) -> AsyncIterator[Partition]:
-    async with running(resource_partition_config(etcd.endpoint, free_port(PORTS))) as started:
+    config = resource_partition_config(etcd.endpoint, free_port(PORTS))
+    # Writes of one after the other have nothing to gather for, and how long they may is as long as what is measured.
+    at_once = dataclasses.replace(config.etcd, commit_gather_s=0.0)
+    async with running(dataclasses.replace(config, etcd=at_once)) as started:
         yield started
 
 
@@ -88,8 +99,7 @@ async def test_nobody_waits_for_a_reader_that_never_reads(partition: Partition) 
     other = grpc.aio.insecure_channel(partition.endpoint, [*CHANNEL_OPTIONS, ("grpc.http2.bdp_probe", 0)])
     unread = await watch(other)
     beside = await latencies(partition, calls, "beside")
-    # A dispatch that waits for it would not have come this far; one that is slowed down by it would show here.
-    assert statistics.median(beside) <= 2.0 * statistics.median(alone) + 0.02
+    # A dispatch that waits for it would not have come this far; one that is slowed down by it shows at the end.
     view = partition.host.api.resources["tenantplacements"].store.view  # type: ignore[attr-defined]
 
     def behind() -> list[Any]:
@@ -104,3 +114,7 @@ async def test_nobody_waits_for_a_reader_that_never_reads(partition: Partition) 
     async with asyncio.timeout(30):
         assert await names(unread, WRITES) == [f"beside-{number}" for number in range(WRITES)]
     await other.close()
+    # The machine is shared: what it does alone is measured before and after.
+    again = await latencies(partition, calls, "again")
+    slower = max(statistics.median(alone), statistics.median(again))
+    assert statistics.median(beside) <= 2.0 * slower + 0.02

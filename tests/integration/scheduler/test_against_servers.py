@@ -9,12 +9,11 @@ from collections import Counter
 import pytest
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
-from services.api.pb.ursa.meta.v1.meta_pb2 import ObjectMeta
-from services.api.pb.ursa.tenancy.v1.tenancy_pb2 import Tenant
 from services.client.partitions import Connection
 from tests.support.client_world import pod
 from tests.support.etcd import find_binary
 from tests.support.kubelet_processes import HOST, Process, cluster, connection, eventually
+from tests.support.tenants import make_tenant
 
 pytestmark = [
     pytest.mark.etcd,
@@ -45,17 +44,12 @@ def condition(found: Pod) -> tuple[str, str, str]:
     return ("", "", "")
 
 
-async def create_tenant(tp: Connection) -> bool:
-    await tp.clientset.tenants.create(Tenant(metadata=ObjectMeta(name="acme")))
-    return True
-
-
 async def test_pods_are_bound_and_run_and_those_without_a_node_say_why(tmp_path: pathlib.Path) -> None:
     async with cluster(tmp_path, BASE_PORT, nodes=NODES) as made:
         made.processes["scheduler"] = scheduler(tmp_path, made.endpoint("tp-1"))
         await made.processes["scheduler"].start()
         async with connection("tp-1", made.endpoint("tp-1")) as tp:
-            await eventually(lambda: create_tenant(tp), what="tenant acme")
+            await make_tenant(tp.clientset, "acme")
             outcomes = await tp.clientset.pods.batch_create([pod(f"web-{n}", cpu="100m") for n in range(40)])
             assert [outcome.status for outcome in outcomes] == [None] * 40
             await tp.clientset.pods.create(pod("huge", cpu="4000"))
@@ -92,7 +86,7 @@ async def test_killed_between_plan_and_bind_every_pod_is_bound_once(tmp_path: pa
         process = made.processes["scheduler"] = scheduler(tmp_path, made.endpoint("tp-1"))
         await process.start()
         async with connection("tp-1", made.endpoint("tp-1")) as tp:
-            await eventually(lambda: create_tenant(tp), what="tenant acme")
+            await make_tenant(tp.clientset, "acme")
             for round_ in range(3):
                 await tp.clientset.pods.batch_create([pod(f"web-{round_}-{n}", cpu="10m") for n in range(30)])
                 await process.kill()

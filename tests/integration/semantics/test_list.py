@@ -11,6 +11,7 @@ from services.api import kinds
 from services.api.kinds import Kind
 from tests.integration.apiserver.world import named
 from tests.integration.semantics.world import ALL_KINDS, History, Servers, Subject, by_name, history_of
+from tests.support.tenants import make_tenant
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio(loop_scope="session")]
 
@@ -222,7 +223,7 @@ async def test_a_prefix_is_a_whole_segment(servers: Servers, kind: Kind) -> None
     """``/pods/a`` never matches ``/pods/ab``: of tenants and of namespaces."""
     subject = await servers.subject(kind)
     longer = subject.tenant + "b"
-    await servers.tp.clients.tenants.create(named(kinds.TENANTS, longer))
+    await make_tenant(servers.tp.clients, longer)
     other = Subject(servers, kind, subject.partition, longer, subject.namespace, subject.prefix)
     await subject.create("mine")
     await other.create("theirs")

@@ -24,6 +24,7 @@ from tests.integration.semantics.world import (
     by_name,
     history_of,
 )
+from tests.support.tenants import make_tenant
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio(loop_scope="session")]
 
@@ -274,7 +275,7 @@ async def test_nothing_follows_an_error(servers: Servers, kind: Kind) -> None:
 async def test_no_event_of_another_tenant_or_namespace(servers: Servers, kind: Kind, sort: str) -> None:
     subject = await servers.subject(kind)
     longer = subject.tenant + "b"
-    await servers.tp.clients.tenants.create(named(kinds.TENANTS, longer))
+    await make_tenant(servers.tp.clients, longer)
     theirs = Subject(servers, kind, subject.partition, longer, subject.namespace, subject.prefix)
     elsewhere = Subject(servers, kind, subject.partition, subject.tenant, "defaults", subject.prefix)
     if kind.namespaced:

@@ -30,6 +30,7 @@ from tests.integration.apiserver.world import (
     tenant_partition_config,
 )
 from tests.support.etcd import EtcdProcess, free_port
+from tests.support.tenants import make_tenant
 
 PORTS = range(18_700, 18_900)
 AHEAD = 1_000_000
@@ -74,7 +75,7 @@ class Servers:
         partition = self.home(kind)
         tenant = f"t{number}-{self.mode}" if kind.tenant_scoped else ""
         if tenant:
-            await partition.clients.tenants.create(named(kinds.TENANTS, tenant))
+            await make_tenant(partition.clients, tenant)
         return Subject(self, kind, partition, tenant, "default" if kind.namespaced else "", f"x{number}{self.mode[0]}-")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 from services.base.clock import SystemClock
 from services.base.rand import Rand
+from services.storage.errors import StorageError
 from services.storage.etcd import EtcdBackend, EtcdConfig
 from services.storage.etcd.store import EtcdStore
+from services.storage.interface import Record, Write
 from services.storage.testing.world import attributes_of
 from services.storage.watchcache import CachedStore
 
@@ -42,3 +45,15 @@ async def cached_over(store: EtcdStore) -> AsyncIterator[CachedStore]:
     async with cached.running():
         await cached.wait_ready()
         yield cached
+
+
+async def insist(store: object, write: Write) -> Record:
+    """Write until it is acknowledged: for what is only a preparation, whatever patience the store has."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                record = await store.write(write)  # type: ignore[attr-defined]
+                assert isinstance(record, Record)
+                return record
+            except StorageError:
+                await asyncio.sleep(0.05)

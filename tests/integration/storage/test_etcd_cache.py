@@ -11,25 +11,13 @@ from services.base.clock import SystemClock
 from services.base.rand import Rand
 from services.storage.errors import Expired, StorageError
 from services.storage.etcd.compaction import Compaction
-from services.storage.interface import ListQuery, Record, WatchQuery, Write
+from services.storage.interface import ListQuery, WatchQuery, Write
 from services.storage.testing.world import Seen, next_batch, next_events, pod, seen
-from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, key, store_of
+from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, insist, key, store_of
 from tests.support.etcd import EtcdProcess, free_port
 from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.etcd
-
-
-async def _insist(store: object, write: Write) -> Record:
-    """Write until it is acknowledged."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                record = await store.write(write)  # type: ignore[attr-defined]
-                assert isinstance(record, Record)
-                return record
-            except StorageError:
-                await asyncio.sleep(0.05)
 
 
 async def test_a_watch_outlives_the_death_of_etcd_without_loss_or_repetition(etcd: EtcdProcess) -> None:
@@ -39,7 +27,7 @@ async def test_a_watch_outlives_the_death_of_etcd_without_loss_or_repetition(etc
         for generation in range(3):
             for number in range(20):
                 name = f"g{generation}-{number:02}"
-                record = await _insist(cached, Write(key(name), pod(name), None))
+                record = await insist(cached, Write(key(name), pod(name), None))
                 written.append(("ADDED", name, record.revision))
             if generation < 2:
                 await asyncio.to_thread(etcd.restart)
@@ -51,7 +39,7 @@ async def test_a_watch_outlives_the_death_of_etcd_without_loss_or_repetition(etc
 
 async def test_any_age_is_served_while_etcd_is_down(etcd: EtcdProcess) -> None:
     async with store_of(etcd.endpoint, request_timeout_s=0.5) as store, cached_over(store) as cached:
-        record = await cached.write(Write(key("a"), pod("a"), 0))
+        record = await insist(cached, Write(key("a"), pod("a"), None))
         await cached.list(ListQuery(PREFIX, EVERYTHING))
         await asyncio.to_thread(etcd.kill)
         assert list((await cached.list(ListQuery(PREFIX, EVERYTHING, 0))).records) == [record]
@@ -124,7 +112,7 @@ async def test_an_etcd_whose_history_was_replaced_ends_every_watch(etcd: EtcdPro
         await asyncio.to_thread(etcd.start)
         with pytest.raises(Expired):
             await next_batch(watcher)
-        record = await _insist(cached, Write(key("fresh"), pod("fresh"), None))
+        record = await insist(cached, Write(key("fresh"), pod("fresh"), None))
         page = await cached.list(ListQuery(PREFIX, EVERYTHING))
         assert list(page.records) == [record]
 

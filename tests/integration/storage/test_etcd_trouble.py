@@ -229,7 +229,7 @@ async def test_half_a_minute_of_silence(either_etcd: EtcdProcess) -> None:
         either_etcd.pause()
         silent_since_s = clock.monotonic()
         outcomes: dict[str, Record | StorageError] = {}
-        slowest_s = 0.0
+        slowest_s = late_s = 0.0
 
         async def write(name: str) -> None:
             nonlocal slowest_s
@@ -243,13 +243,16 @@ async def test_half_a_minute_of_silence(either_etcd: EtcdProcess) -> None:
         async with asyncio.TaskGroup() as tasks:
             for number in itertools.count():
                 tasks.create_task(write(f"p{number:03}"))
+                due_s = clock.monotonic() + 0.25
                 await clock.sleep(0.25)
+                late_s = max(late_s, clock.monotonic() - due_s)
                 assert (await cached.get(first.key, 0)) == first
                 if clock.monotonic() - silent_since_s >= 30.0:
                     break
         either_etcd.resume()
         resumed_s = clock.monotonic()
-        assert slowest_s < 9.8, "a client with a deadline of 10 s would not have been answered"
+        # A pause of this process is nobody's answer that comes late.
+        assert slowest_s < 9.8 + late_s, "a client with a deadline of 10 s would not have been answered"
         assert all(isinstance(outcome, Unavailable | OutcomeUnknown) for outcome in outcomes.values())
         async with asyncio.timeout(15):
             while True:

@@ -9,6 +9,7 @@ import pytest
 from services.api.selectors import EVERYTHING
 from services.storage.errors import (
     KeyExists,
+    KeyNotFound,
     OutcomeUnknown,
     PreconditionFailed,
     StorageFull,
@@ -20,7 +21,7 @@ from services.storage.etcd.store import EtcdStore
 from services.storage.interface import ListQuery, Record, Write
 from services.storage.testing.world import attributes_of, pod
 from services.storage.watchcache.sharing import NextCall
-from tests.integration.storage.helpers import PREFIX, backend_of, key
+from tests.integration.storage.helpers import PREFIX, backend_of, insist, key
 from tests.support.etcd import EtcdProcess, free_port, running_etcd
 from tests.support.tcp_proxy import TcpProxy
 
@@ -135,12 +136,19 @@ async def test_without_an_answer_in_time_the_outcome_is_unknown_and_it_is_all_or
         backend_of(etcd.endpoint) as direct,
     ):
         pods, ledgers = _stores(direct)
-        _stores(backend)
-        await backend.transact([Write(ledger("warm"), b"", 0)])
+        _, warm = _stores(backend)
+        await insist(warm, Write(ledger("warm"), b"", None))
         proxy.swallow_answers = True
         with pytest.raises(OutcomeUnknown):
             await backend.transact([Write(key("a"), b"", 0), Write(ledger("a"), b"", 0)])
-        one, other = await pods.get(key("a")), await ledgers.get(ledger("a"))
+        # It was sent; its disk may take longer than its sender waits.
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    one, other = await pods.get(key("a")), await ledgers.get(ledger("a"))
+                    break
+                except KeyNotFound:
+                    await asyncio.sleep(0.05)
         assert one.revision == other.revision
 
 
