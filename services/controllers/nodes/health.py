@@ -90,19 +90,20 @@ class HealthTable:
         return [self.facts[self._names[row]] for row in np.flatnonzero(self._used & (self._ready >= Ready.FALSE))]
 
     def zones(self, *, since: float, until: float | None) -> dict[str, ZoneCount]:
-        """By zone. A node that is silent counts as unhealthy though its conditions may not say so yet; ``until`` None:
-        nothing is known of silence."""
+        """By zone, those of which no node counts included. A node that is silent counts as unhealthy though its
+        conditions may not say so yet; ``until`` None: nothing is known of silence."""
         unhealthy = self._ready != Ready.TRUE
         if until is not None:
             unhealthy = unhealthy | self._silent(since, until)
         counted = self._used & self._counts
         size = len(self._zone_numbers)
+        there = np.bincount(self._zones[self._used], minlength=size)
         nodes = np.bincount(self._zones[counted], minlength=size)
         bad = np.bincount(self._zones[counted & unhealthy], minlength=size)
         return {
             zone: ZoneCount(int(nodes[number]), int(bad[number]))
             for zone, number in self._zone_numbers.items()
-            if nodes[number]
+            if there[number]
         }
 
     def _silent(self, since: float, until: float) -> npt.NDArray[np.bool_]:

@@ -86,16 +86,20 @@ class Zones:
         return bool(self.states) and all(state is ZoneState.FULL for state in self.states.values())
 
     def update(self, counts: Mapping[str, ZoneCount], now: float) -> Disruption:
-        """``counts``: all zones that have nodes."""
+        """``counts``: all zones that have nodes. One of which none counts has no state, and its nodes go as in a zone
+        that is not disrupted."""
         was_stopped = self.stopped
-        self.counts = dict(counts)
-        self.states = {zone: zone_state(count, self._config.unhealthy_zone_threshold) for zone, count in counts.items()}
-        for zone, state in self.states.items():
+        self.counts = {zone: count for zone, count in counts.items() if count.nodes}
+        self.states = {
+            zone: zone_state(count, self._config.unhealthy_zone_threshold) for zone, count in self.counts.items()
+        }
+        for zone, count in counts.items():
             bucket = self._buckets.get(zone)
             if bucket is None:
                 bucket = self._buckets[zone] = Bucket(now)
-            bucket.set_rate(0.0 if self.stopped else rate(state, counts[zone].nodes, self._config), now)
-        for zone in [zone for zone in self._buckets if zone not in self.states]:
+            state = self.states.get(zone, ZoneState.NORMAL)
+            bucket.set_rate(0.0 if self.stopped else rate(state, count.nodes, self._config), now)
+        for zone in [zone for zone in self._buckets if zone not in counts]:
             del self._buckets[zone]
         if self.stopped:
             self._waiting.clear()

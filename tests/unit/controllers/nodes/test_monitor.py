@@ -170,6 +170,22 @@ def test_nodes_that_are_excluded_do_not_count_in_their_zone() -> None:
     assert (count.nodes, count.unhealthy) == (1, 0)
 
 
+def test_a_zone_of_excluded_nodes_alone_has_no_state_and_its_nodes_go_all_the_same() -> None:
+    scene = Scene(node("n1"), node("n2", "False", zone="b", excluded=True))
+    scene.monitor.look(scene.now)
+    assert list(scene.monitor.zones.states) == [":a"]
+    scene.monitor.grant(scene.now)
+    assert [write.fact.name for write in scene.monitor.take_revisions(10, scene.now, 0.0) if write.evicts] == ["n2"]
+
+
+def test_a_zone_of_excluded_nodes_alone_stops_with_all_others() -> None:
+    scene = Scene(node("n1", "False"), node("n2", "False", zone="b", excluded=True))
+    scene.monitor.look(scene.now)
+    assert scene.monitor.zones.stopped
+    scene.monitor.grant(scene.now)
+    assert not [write for write in scene.monitor.take_revisions(10, scene.now, 0.0) if write.evicts]
+
+
 def test_silence_counts_in_the_zone_before_the_condition_says_so() -> None:
     scene = Scene(node("n1"), node("n2"))
     scene.until(60)
