@@ -161,13 +161,21 @@ def updated(kind: Kind, new: Any, old: Any, revision: int) -> Any:
 
 
 def status_updated(kind: Kind, new: Any, old: Any, revision: int) -> Any:
-    """``old`` with the status of ``new``: a status update takes nothing else. Raises ``StatusError``."""
+    """``old`` with the status of ``new``: a status update takes nothing else. Raises ``StatusError``.
+
+    Conditions of pods and nodes have several writers (kubelet, controllers, readiness gates, monitors). One that names
+    no resource version has not said that it knows them all: those of other types than it sends are kept, as with the
+    patch of a kubelet upstream (conditions are merged by type, pkg/kubelet/status).
+    """
     check_preconditions(kind, old, revision, uid=new.metadata.uid, resource_version=new.metadata.resource_version)
     result = type(old)()
     result.CopyFrom(old)
     result.ClearField("status")
     if new.HasField("status"):
         result.status.CopyFrom(new.status)
+    if kind in (PODS, NODES) and not new.metadata.resource_version:
+        told = {condition.type for condition in new.status.conditions}
+        result.status.conditions.extend(one for one in old.status.conditions if one.type not in told)
     _refuse(kind, result, validation.validate_update(kind, result, old))
     return result
 

@@ -120,6 +120,33 @@ async def test_a_status_update_takes_the_status_alone(world: World, acme: str) -
     assert updated.metadata.generation == 1
 
 
+async def test_conditions_of_other_writers_outlive_a_status_update_that_does_not_know_them(
+    world: World, acme: str
+) -> None:
+    created = await world.pods.create(pod(acme))
+    created.status.conditions.add(type="example.com/warm", status="True")
+    created.status.conditions.add(type="Ready", status="False")
+    warm = await world.pods.update_status(created)
+    # A kubelet that has not seen the gate yet: no resource version.
+    report = pod(acme)
+    report.metadata.uid = warm.metadata.uid
+    report.status.phase = "Running"
+    report.status.conditions.add(type="Ready", status="True")
+    (outcome,) = await world.pods.batch_update_status([report])
+    assert outcome.status is None
+    told = await world.pods.get("web", tenant=acme, namespace="default")
+    assert {one.type: one.status for one in told.status.conditions} == {"example.com/warm": "True", "Ready": "True"}
+    # Who names the version that it has read has said that it knows them all; and so has a patch.
+    del told.status.conditions[:]
+    cleared = await world.pods.update_status(told)
+    assert not cleared.status.conditions
+    await world.pods.update_status(report)
+    patch = json.dumps([{"op": "remove", "path": "/status/conditions/0"}])
+    arguments = {"tenant": acme, "namespace": "default", "subresource": "status"}
+    patched = await world.pods.patch("web", patch, patch_type="application/json-patch+json", **arguments)
+    assert not patched.status.conditions
+
+
 async def test_a_merge_patch_changes_and_removes(world: World, acme: str) -> None:
     await world.pods.create(pod(acme, labels={"keep": "1", "drop": "1"}))
     patch = json.dumps({"metadata": {"labels": {"drop": None, "new": "2"}}})
