@@ -86,8 +86,7 @@ class Driver:
             for request in work:
                 if self._hopeless:
                     return
-                now = self._clock.monotonic()
-                await self._send(request, now, now)
+                await self._start(group, request, self._clock.monotonic())
 
         async with asyncio.TaskGroup() as group:
             for requests in by_link.values():

@@ -161,6 +161,13 @@ async def test_without_a_pace_so_many_calls_are_open_at_a_time() -> None:
     assert latency == pytest.approx([1.0] * 5)
 
 
+async def test_without_a_pace_too_a_delete_waits_for_the_create_of_its_pod() -> None:
+    world = World(slow_s=2.0)
+    await world.play(pods(0.0, first=1), pods(0.0, Verb.DELETE, first=1), pods(0.0, first=2), paced=False)
+    assert [method for method, _ in world.server.calls] == ["Create", "Create", "Delete"]
+    assert [at for _, at in world.server.calls] == pytest.approx([0.0, 2.0, 2.0])
+
+
 async def test_what_was_played_is_recorded_with_its_times() -> None:
     world = World()
     given = [pods(number * 0.25, first=number) for number in range(3)]
