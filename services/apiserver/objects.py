@@ -174,10 +174,19 @@ def status_updated(kind: Kind, new: Any, old: Any, revision: int) -> Any:
     if new.HasField("status"):
         result.status.CopyFrom(new.status)
     if kind in (PODS, NODES) and not new.metadata.resource_version:
-        told = {condition.type for condition in new.status.conditions}
-        result.status.conditions.extend(one for one in old.status.conditions if one.type not in told)
+        merge_conditions(result.status, old.status)
     _refuse(kind, result, validation.validate_update(kind, result, old))
     return result
+
+
+def merge_conditions(new: Any, old: Any) -> None:
+    """Add those conditions of the status ``old`` to ``new`` whose types it lacks; the order stays as it was."""
+    told = {condition.type: condition for condition in new.conditions}
+    merged = type(new)()
+    merged.conditions.extend(told.pop(one.type, one) for one in old.conditions)
+    merged.conditions.extend(told.values())
+    del new.conditions[:]
+    new.conditions.MergeFrom(merged.conditions)
 
 
 def _keep_finalizers(kind: Kind, result: Any, old: Any) -> None:

@@ -10,7 +10,8 @@ What happens to a pod (stages in ``worker.py``):
 - ``deletionTimestamp``: containers are stopped within the grace, the final status is written, and then the object is
   deleted with grace 0 and the UID as precondition: that is the confirmation. A pod deleted while no kubelet ran takes
   the same way when one comes back;
-- a pod whose object vanishes is stopped and not written about any more.
+- a pod whose object vanishes is stopped and not written about any more. Should its object be back before that is done
+  (its partition was removed and added again), it is begun anew as one that is first seen.
 
 Every pod is answered on the partition it was first seen in; anything about a UID that came from elsewhere is refused.
 """
@@ -135,9 +136,10 @@ class Kubelet:
                 self._out.append(Acknowledged(uid))
             if is_sampled(worker.pod.metadata.annotations.get(TRACEPARENT_ANNOTATION, "")) and not worker.adopted:
                 self._out.append(Trace(worker.pod, worker.seen_s, self._clock.time()))
-        if worker.stage is Stage.ENDED and worker.deleting and not worker.gone:
-            # Whatever became of the final status, the confirmation must not hang on it.
-            self._confirm(worker)
+        # Writes of one pod follow one another, so this answers the last that was built; only one built when the pod had
+        # ended tells its end. Whatever became of that one, the confirmation must not hang on it.
+        worker.final_written = worker.final_written or worker.final_asked
+        self._confirm(worker)
         return self._take()
 
     def removal_answered(self, uid: str, error: StatusError | None) -> list[Instruction]:
@@ -166,12 +168,12 @@ class Kubelet:
                 if worker.stage in LIVE and worker.deadline_s:
                     self._look_at_deadline(worker)
             case Wake.STOP_OVERDUE:
-                if worker.stage is Stage.STOPPING:
+                # The timer of a stop before the pod came back must not cut this one short.
+                if worker.stage is Stage.STOPPING and self._clock.monotonic() >= worker.overdue_s:
                     self._out.append(StopPod(uid, 0.0))
                     self._out.append(SetTimer(uid, STOP_OVERDUE_S, Wake.STOP_OVERDUE))
             case Wake.REMOVE:
-                if worker.stage is Stage.ENDED and worker.deleting and not worker.gone:
-                    self._confirm(worker)
+                self._confirm(worker)
         return self._take()
 
     def status_of(self, uid: str) -> Pod | None:
@@ -181,8 +183,10 @@ class Kubelet:
             return None
         metadata = worker.pod.metadata
         message = Pod(status=podstatus.build(worker, self.facts, self._clock.time()))
+        worker.final_asked = worker.stage is Stage.ENDED
         worker.written_phase = message.status.phase
         worker.written = _digest(message.status)
+        podstatus.keep_own(message.status)
         message.metadata.name, message.metadata.namespace = metadata.name, metadata.namespace
         message.metadata.tenant, message.metadata.uid = metadata.tenant, metadata.uid
         return message
@@ -208,6 +212,7 @@ class Kubelet:
             self._unknown(pod.metadata.uid, "partition")
             return
         worker.pod = pod
+        worker.returned = worker.gone
         if worker.deleting:
             self._delete(worker)
         elif is_terminal(pod) and worker.stage is not Stage.ENDED:
@@ -227,7 +232,7 @@ class Kubelet:
         self.workers[worker.uid] = worker
         _restore(worker)
         if terminal:
-            worker.stage, worker.phase = Stage.ENDED, pod.status.phase
+            worker.stage, worker.phase, worker.final_written = Stage.ENDED, pod.status.phase, True
             self._confirm(worker)
         elif deleting:
             self._delete(worker)
@@ -312,7 +317,7 @@ class Kubelet:
         if worker.partition != partition:
             self._unknown(uid, "partition")
             return
-        worker.gone = True
+        worker.gone, worker.returned = True, False
         if worker.stage is Stage.ENDED:
             self._forget(worker)
         elif worker.stage is not Stage.STOPPING:
@@ -322,8 +327,7 @@ class Kubelet:
 
     def _delete(self, worker: PodWorker) -> None:
         if worker.stage is Stage.ENDED:
-            if not worker.removing:
-                self._confirm(worker)
+            self._confirm(worker)
             return
         allowed_s = grace_s(worker.pod)
         if worker.stage is Stage.STOPPING and worker.stop_grace_s is not None and allowed_s >= worker.stop_grace_s:
@@ -337,11 +341,14 @@ class Kubelet:
             if worker.container_started_s:
                 self._record(worker, "Normal", "Killing", "Stopping containers")
         worker.stop_grace_s = allowed_s
+        overdue_in_s = allowed_s + STOP_OVERDUE_S
+        worker.overdue_s = self._clock.monotonic() + overdue_in_s
         self._out.append(StopPod(worker.uid, allowed_s))
-        self._out.append(SetTimer(worker.uid, allowed_s + STOP_OVERDUE_S, Wake.STOP_OVERDUE))
+        self._out.append(SetTimer(worker.uid, overdue_in_s, Wake.STOP_OVERDUE))
 
     def _confirm(self, worker: PodWorker) -> None:
-        if not worker.removing:
+        """If it is due: statuses and confirmations are queued apart, and the confirmation may overtake."""
+        if worker.stage is Stage.ENDED and worker.final_written and worker.deleting and not worker.removing:
             worker.removing = True
             self._out.append(ConfirmRemoval(worker.partition, worker.pod))
 
@@ -419,9 +426,15 @@ class Kubelet:
             return
         worker.exit_code, worker.finished_s = exit_code, self._clock.time()
         worker.stage = Stage.ENDED
-        if worker.gone:
+        if worker.gone and not worker.returned:
             self._forget(worker)
             return
+        if worker.gone and not worker.deleting:
+            # Its files and its origin are those of the pod that is back: it is not forgotten.
+            del self.workers[worker.uid]
+            self._first_seen(worker.pod, worker.partition)
+            return
+        worker.gone = False  # If it came back to be deleted, it has been stopped for that.
         # A pod that never ran has failed to; one that ended as asked with code 0 has succeeded (KEP-3329).
         if not worker.phase:
             worker.phase = "Succeeded" if worker.container_started_s and not exit_code else "Failed"

@@ -1,7 +1,7 @@
 """The status that a kubelet reports for a pod: a function of what it remembers and of the status that is there.
 
-Conditions and fields that are not the kubelet's are kept (PodScheduled, the QoS class, what controllers add); a
-condition's transition time moves only when its status does. (``pkg/kubelet/status/generate.go``.)
+Conditions and fields that are not the kubelet's are kept (PodScheduled, the QoS class, what controllers add), conditions
+by the server, as it knows them; a condition's transition time moves only when its status does. (``pkg/kubelet/status/generate.go``.)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from services.kubelet.containers import ContainerPod
 from services.kubelet.worker import PodWorker, Stage
 
 TRUE, FALSE = "True", "False"
+OWN_CONDITIONS = frozenset({"Initialized", "ContainersReady", "Ready"})
 
 
 class NodeFacts(NamedTuple):
@@ -56,6 +57,15 @@ def build(worker: PodWorker, node: NodeFacts, now_s: float) -> PodStatus:
     elif worker.stage is not Stage.STARTING and worker.container_started_s:
         status.init_container_statuses.extend(_init(worker, node, spec) for spec in worker.pod.spec.init_containers)
     return status
+
+
+def keep_own(status: PodStatus) -> None:
+    """Leave the conditions that a kubelet speaks of. The server keeps the others as they are by then: a readiness gate
+    may have changed since this status' pod was seen."""
+    own = [condition for condition in status.conditions if condition.type in OWN_CONDITIONS]
+    if len(own) < len(status.conditions):
+        del status.conditions[:]
+        status.conditions.extend(own)
 
 
 def phase_of(worker: PodWorker) -> str:

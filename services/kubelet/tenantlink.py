@@ -67,13 +67,14 @@ class TenantLink:
         self._dirty_wake = asyncio.Event()
         self._removals: dict[str, Pod] = {}
         self._removals_wake = asyncio.Event()
-        self._deferred: dict[str, Pod | None] = {}
+        self._deferred_reports: dict[str, None] = {}
+        self._deferred_removals: dict[str, Pod] = {}
         self._deferred_wake = asyncio.Event()
 
     @property
     def waiting(self) -> int:
         """Statuses and removals that are not yet under way."""
-        return len(self._dirty) + len(self._removals) + len(self._deferred)
+        return len(self._dirty) + len(self._removals) + len(self._deferred_reports) + len(self._deferred_removals)
 
     def use(self, connection: Connection) -> None:
         self._connection = connection
@@ -102,16 +103,12 @@ class TenantLink:
             await self._deferred_wake.wait()
             self._deferred_wake.clear()
             await self._clock.sleep(self._rand.jitter(DEFER_S, 0.5))
-            deferred, self._deferred = self._deferred, {}
-            for uid, pod in deferred.items():
-                if pod is None:
-                    self.report(uid)
-                else:
-                    self.remove(pod)
-
-    def _defer(self, uid: str, removal: Pod | None) -> None:
-        self._deferred[uid] = removal
-        self._deferred_wake.set()
+            reports, self._deferred_reports = self._deferred_reports, {}
+            removals, self._deferred_removals = self._deferred_removals, {}
+            for uid in reports:
+                self.report(uid)
+            for pod in removals.values():
+                self.remove(pod)
 
     # Statuses.
 
@@ -162,7 +159,8 @@ class TenantLink:
                     # Behind what changed meanwhile; if that is this pod too, its newer status takes this one's place.
                     self.report(uid)
                 else:
-                    self._defer(uid, None)
+                    self._deferred_reports[uid] = None
+                    self._deferred_wake.set()
                 continue
             metrics.STATUS_WRITES.labels(self.name, "ok" if error is None else error.reason).inc()
             if error is not None:
@@ -192,8 +190,8 @@ class TenantLink:
                 again = self._settle_removals(pods, await self._remove(pods))
                 if len(again) < len(pods):
                     backoff.reset()
-                    for pod in again:
-                        self._defer(pod.metadata.uid, pod)
+                    self._deferred_removals |= {pod.metadata.uid: pod for pod in again}
+                    self._deferred_wake.set()
                     continue
                 for pod in again:
                     self.remove(pod)

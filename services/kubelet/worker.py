@@ -45,9 +45,12 @@ class PodWorker:
     """Times are seconds since the Unix epoch; 0: not yet.
 
     ``phase``: the terminal phase once it is decided. ``written_phase``: that of the last status that was to be written.
-    ``gone``: the pod's object no longer exists. ``journaled``: its start has been told once, here or by an earlier
-    process. ``deadline_s``: so long after ``start_s`` it is ended, 0: never. ``written``: digest of the last status
-    that was to be written, 0: none. ``stop_grace_s``: of the last stop that was asked for.
+    ``final_asked``: that status was built when the pod had ended. ``final_written``: such a write has been answered, or
+    none is needed; only then may the deletion be confirmed. ``gone``: the pod's object no longer exists; ``returned``:
+    but it has come back since, before its containers had ended. ``journaled``: its start has been told once, here or by
+    an earlier process. ``deadline_s``: so long after ``start_s`` it is ended, 0: never. ``written``: digest of the last
+    status that was to be written, 0: none. ``stop_grace_s``: of the last stop that was asked for; ``overdue_s``: when
+    the runtime is told again, in seconds of the monotonic clock.
     """
 
     __slots__ = (
@@ -58,6 +61,8 @@ class PodWorker:
         "container_started_s",
         "deadline_s",
         "exit_code",
+        "final_asked",
+        "final_written",
         "finished_s",
         "gone",
         "journaled",
@@ -65,6 +70,7 @@ class PodWorker:
         "last_finished_s",
         "last_started_s",
         "message",
+        "overdue_s",
         "partition",
         "phase",
         "pod_ip",
@@ -72,6 +78,7 @@ class PodWorker:
         "removing",
         "requests",
         "restart_count",
+        "returned",
         "seen_s",
         "stage",
         "start_s",
@@ -105,9 +112,13 @@ class PodWorker:
         self.pod_ip = ""
         self.requests = _shared(pods.requests(pod))
         self.stop_grace_s: float | None = None
+        self.overdue_s = 0.0
         self.adopted = False
         self.journaled = False
         self.gone = False
+        self.returned = False
+        self.final_asked = False
+        self.final_written = False
         self.removing = False
         self.traced = False
         self.written_phase = ""

@@ -16,12 +16,13 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.api import keys
-from services.api.kinds import CAPACITY_CLAIMS, KINDS, PODS, Kind
+from services.api.kinds import CAPACITY_CLAIMS, KINDS, NODES, PODS, Kind
 from services.api.pb.ursa.core.v1 import pod_service_pb2
 from services.api.pb.ursa.meta.v1 import meta_pb2
 from services.api.pb.ursa.scheduling.v1 import capacity_pb2
 from services.api.pb.ursa.watch.v1 import watch_pb2
 from services.api.selectors import Selection
+from services.apiserver.objects import merge_conditions
 from services.base.clock import Clock, SystemClock
 from services.base.ids import IdMaker, sequential_uids
 from services.rpc import methods, status
@@ -271,6 +272,8 @@ class FakePartition:
         new.CopyFrom(old)
         if method == "UpdateStatus":
             new.status.CopyFrom(message.status)
+            if kind in (PODS, NODES) and not message.metadata.resource_version:
+                merge_conditions(new.status, old.status)
         elif method == "Bind":
             new.spec.node_name, new.spec.resource_partition = message.target.name, message.resource_partition
         else:

@@ -52,12 +52,15 @@ class _Kept:
 
 
 class _PodState:
-    __slots__ = ("files", "kept", "stopping")
+    """``told``: per container the last start of it whose end has been told."""
+
+    __slots__ = ("files", "kept", "stopping", "told")
 
     def __init__(self, of: PodFiles) -> None:
         self.files = of
         self.kept: dict[str, _Kept] = {}
         self.stopping = False
+        self.told: dict[str, int] = {}
 
 
 class ProcessRuntime:
@@ -124,7 +127,10 @@ class ProcessRuntime:
         state.stopping = True
         for container in state.files.containers():
             last = state.files.last(container)
-            if last is not None and last.alive:
+            if last is None or (not last.alive and container in state.kept):
+                continue  # Nothing ran, or the end is about to be told.
+            # A pod may be stopped that was never taken up: what ended while no kubelet was here is told now.
+            if last.alive or state.told.get(container, -1) < last.number:
                 self._follow(uid, container, last)
         for container, kept in state.kept.items():
             # Without the file (a full disk) the keeper takes the grace of the pod's spec.
@@ -255,6 +261,7 @@ class ProcessRuntime:
         self._if_over(uid, state)
 
     def _tell_end(self, uid: str, container: str, found: Attempt) -> None:
+        self._pods[uid].told[container] = found.number
         code, reason, message = found.exit_code, found.reason, found.message
         if code is None:
             remains.end(found.pid, remains.mark(uid, container, found.number))

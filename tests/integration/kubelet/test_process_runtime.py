@@ -16,6 +16,7 @@ from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.base.clock import SystemClock
 from services.base.tasks import stop_task
 from services.client.timers import Timers
+from services.kubelet.process.files import is_alive
 from services.kubelet.process.launch import Surroundings
 from services.kubelet.process.runtime import ProcessRuntime, RootInUse
 from services.kubelet.runtime import RuntimeEvent, RuntimeEventType
@@ -198,6 +199,32 @@ async def test_a_kubelet_that_comes_back_finds_what_runs_and_what_ended(root: pa
         await two.until(EXITED, "c1")
         await two.until(STOPPED)
     assert texts(log_of(root, pod)) == ["stdout F went on"]
+
+
+async def test_a_pod_that_is_stopped_without_being_taken_up_is_told_what_ended_before(root: pathlib.Path) -> None:
+    """It was deleted while no kubelet was here: how its containers ended is told all the same, and once."""
+    pod = shell("p", "read line <go; exit 5", "echo up; exec sleep 600")
+    directory = root / "pods" / "acme_default_p_uid-p" / "c0" / "work"
+    async with kubelet(root) as one:
+        await one.run(pod)
+        os.mkfifo(directory / "go")
+        for name in ("c0", "c1"):
+            await one.until(STARTED, name)
+        await until(lambda: bool(log_of(root, pod, "c1")), "its first line")
+    await asyncio.to_thread((directory / "go").write_text, "\n")
+    state = directory.parent / "0.json"
+    await until(lambda: not is_alive(json.loads(state.read_text())), "its end, and that of its keeper")
+    async with kubelet(root) as two:
+        two.runtime.stop("uid-p", 20.0)
+        two.runtime.stop("uid-p", 10.0)
+        ended = await two.until(EXITED, "c0")
+        assert ended.exit_code == 5
+        assert ended.finished_s == json.loads(state.read_text())["finished_ns"] / 1e9
+        assert (await two.until(EXITED, "c1")).exit_code == 143
+        assert (await two.until(STOPPED)).exit_code == 143
+        two.runtime.stop("uid-p", 0.0)
+        await two.until(STOPPED)
+        assert [event for event in two.events if event.type is EXITED] == []
 
 
 async def test_a_start_that_a_kubelet_did_not_live_to_see_is_found_by_the_next(root: pathlib.Path) -> None:

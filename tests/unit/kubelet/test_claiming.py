@@ -106,7 +106,7 @@ def test_a_pod_deleted_while_its_claim_is_under_way_never_starts() -> None:
     assert world.kubelet.claim_of("u1") is None
     assert world.kubelet.claim_answered("u1", None) == []
     world.runtime(STOPPED, "u1")
-    confirmed = world.kubelet.status_written("u1", None)
+    confirmed = world.write("u1")
     assert of_kind(confirmed, ConfirmRemoval) == [ConfirmRemoval("tp-1", pod)]
 
 

@@ -281,6 +281,37 @@ def test_deletion_stops_all_then_confirms() -> None:
     assert world.kubelet.pods_changed([Change("k", pod, None, "tp-1")]) == [Forget("uid-p")]
 
 
+def test_the_final_status_of_a_pod_that_was_deleted_while_no_kubelet_ran_says_how_it_ended() -> None:
+    before, pod = begun(bound("a")), bound("a")
+    before.tell(STARTED, "a")
+    pod.status.CopyFrom(before.status())
+    pod.metadata.deletion_timestamp.seconds = 1_700_000_100
+    after = World()
+    after.see(pod)
+    assert after.take(StartPod) == []
+    assert len(after.take(StopPod)) == 1
+    after.tell(EXITED, "a", 6, started_s=1_600_000_000.0, finished_s=1_600_000_060.0)
+    after.tell(STOPPED, code=6)
+    terminated = after.container("a").state.terminated
+    assert (terminated.exit_code, terminated.finished_at.seconds) == (6, 1_600_000_060)
+
+
+def test_a_pod_that_is_back_before_it_has_stopped_goes_on_with_what_the_runtime_knows() -> None:
+    world, pod = begun(bound("a")), bound("a")
+    world.tell(STARTED, "a")
+    pod.status.CopyFrom(world.status())
+    world.kubelet.pods_changed([Change("k", pod, None, "tp-1")])
+    world.see(pod)
+    world.out.clear()
+    world.tell(EXITED, "a", 143)
+    world.tell(STOPPED, code=143)
+    assert world.take(Forget) == [], "its files are still needed"
+    assert world.take(StartPod) == [StartPod(pod, adopt=True)]
+    world.tell(EXITED, "a", 143)
+    world.tell(KNOWN)
+    assert world.started() == [("a", 1)]
+
+
 def test_a_pod_that_was_over_before_this_process_is_forgotten_with_its_object() -> None:
     world, pod = World(), bound("a")
     pod.status.phase = "Succeeded"
