@@ -18,6 +18,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.bench.report import filesystem
+
 PORTS_NEEDED = 110
 FIRST_BASE_PORT = 23000
 LAST_BASE_PORT = 32000
@@ -41,6 +43,13 @@ class BenchCluster:
     def timelines(self) -> list[pathlib.Path]:
         """What schedulers and kubelets wrote of each pod (``services.base.timeline``), if they were asked to."""
         return sorted((self.home / "timelines").glob("*.tl"))
+
+    def machine(self) -> dict[str, str]:
+        """What a result says of the cluster beside the machine: etcd's version, and the file system that etcd's writes
+        wait for (on tmpfs they wait for nothing)."""
+        version = str(self.status.get("etcd_version", ""))
+        facts = {"etcd": version, "data_filesystem": filesystem(self.home.resolve())}
+        return {name: value for name, value in facts.items() if value}
 
     async def current_status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(await _ursa(self.home, ["status", "-o", "json"]))

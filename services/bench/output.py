@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.bench.report import Report
+
+if TYPE_CHECKING:
+    from services.bench.observe import Observations, Stages
+    from services.bench.player.options import Files
 
 
 class Output(StrEnum):
@@ -18,6 +23,23 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, or json: one object on standard output.")]
+
+
+def write_files(
+    files: Files, report: Report, observations: Observations | None, stages: Stages | None = None
+) -> dict[str, Any]:
+    """The page, the result and perf-dash's file, as far as they are asked for; gives back the result's object. Raises
+    ``OSError``."""
+    from services.bench import observe
+
+    document = observe.document(report, observations, stages)
+    if files.json is not None:
+        files.json.write_text(json.dumps(document, indent=2) + "\n")
+    if files.data_items is not None:
+        files.data_items.write_text(json.dumps(observe.perfdash(report, observations, stages), indent=2) + "\n")
+    if files.html is not None:
+        files.html.write_text(observe.page(report, observations, stages))
+    return document
 
 
 def print_table(report: Report) -> None:

@@ -20,7 +20,8 @@ def test_a_short_run_violates_nothing_and_leaves_nothing_but_its_history(tmp_pat
     done = Cluster(environment={"TMPDIR": str(temporary)}).run(
         "bench", "chaos", "--quick", "--nodes", "12", "--workloads", "2", "--replicas", "6", "--grace", "5",
         "--toleration", "1", "--faults", "node-death,rp-kill", "--seed", "5",
-        "--keep", str(kept), "--html", str(tmp_path / "page.html"), "-o", "json",
+        "--keep", str(kept), "--html", str(tmp_path / "page.html"),
+        "--json", str(tmp_path / "result.json"), "--data-items", str(tmp_path / "items.json"), "-o", "json",
         timeout_s=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -29,6 +30,11 @@ def test_a_short_run_violates_nothing_and_leaves_nothing_but_its_history(tmp_pat
     assert [fault["name"] for fault in document["faults"]] == ["node-death", "rp-kill"]
     assert document["figures"]["evicted_pods"]["value"] >= 2, "the nodes that died had no pods"
     assert "<svg" in (tmp_path / "page.html").read_text()
+    assert json.loads((tmp_path / "result.json").read_text())["observed"]["etcd"]
+    assert document["machine"]["data_filesystem"]
+    metrics = {item["labels"]["Metric"] for item in json.loads((tmp_path / "items.json").read_text())["dataItems"]}
+    assert {"APIResponsiveness", "EtcdMetrics", "ResourceUsage"} <= metrics
+    assert "violations 0" in done.stderr and "\x1b" not in done.stderr
     assert not list(temporary.iterdir())
 
     again = Cluster().run("bench", "chaos", "--judge", str(kept / "history.jsonl"), "-o", "json", timeout_s=30)

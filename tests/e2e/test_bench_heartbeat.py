@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 
 import pytest
 
+from services.bench.report import filesystem
 from tests.support.cluster import Cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -16,8 +18,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 def test_two_hundred_nodes_stay_ready_and_their_renewals_are_counted_three_times(tmp_path: pathlib.Path) -> None:
     home = tmp_path / "tmp"
     home.mkdir()
-    page, items = tmp_path / "page.html", tmp_path / "items.json"
-    words = ("bench", "heartbeat", "--quick", "-o", "json", f"--html={page}", f"--data-items={items}")
+    page, result, items = (tmp_path / name for name in ("page.html", "result.json", "items.json"))
+    words = ("bench", "heartbeat", "--quick", "-o", "json", f"--html={page}", f"--json={result}")
+    words += (f"--data-items={items}",)
     done = Cluster(environment={"TMPDIR": str(home)}).run(*words, timeout_s=150)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -32,7 +35,12 @@ def test_two_hundred_nodes_stay_ready_and_their_renewals_are_counted_three_times
     assert 0 < figures["renewal_request_p50"] <= figures["renewal_request_p99"] < 8000
     assert document["observed"]["components"]["kubelet-1"]["kind"] == "kubelet"
     assert "nodes held ready" in page.read_text()
-    assert json.loads(items.read_text())["version"] == "v1"
+    assert document["machine"]["data_filesystem"] == filesystem(tmp_path.resolve())
+    assert json.loads(result.read_text()) == document
+    metrics = {item["labels"]["Metric"] for item in json.loads(items.read_text())["dataItems"]}
+    assert {"APIResponsiveness", "EtcdMetrics", "ResourceUsage"} <= metrics
+    assert re.search(r"^holding: \d/6  nodes Ready 200/200  renewals/s \d+ ", done.stderr, re.MULTILINE), done.stderr
+    assert "\x1b" not in done.stderr
     assert list(home.iterdir()) == []
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(home) not in processes

@@ -40,6 +40,10 @@ class Board:
                 found[pod.workload].append(pod)
         return found
 
+    def running(self) -> int:
+        """Pods that are Running; those that are being deleted run until they are gone."""
+        return sum(1 for pod in self.pods.values() if pod.phase == "Running")
+
     def terminal(self) -> list[PodSeen]:
         return [pod for pod in self.pods.values() if pod.phase in TERMINAL and not pod.ending]
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.bench.output import Output, OutputOption, print_table
+from services.bench.output import Output, OutputOption, print_table, write_files
+from services.bench.player import options
+from services.bench.player.options import Files
 
 if TYPE_CHECKING:
     from services.bench.chaos.parameters import ChaosParameters
-    from services.bench.chaos.run import Files
+    from services.bench.chaos.run import Results
+    from services.bench.player.display import Display
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +51,9 @@ def chaos(
     judge: Annotated[
         pathlib.Path | None, typer.Option(help="Run nothing: judge this history again.", show_default=False)
     ] = None,
-    html: Annotated[
-        pathlib.Path | None, typer.Option(help="Write a page with plots there.", show_default=False)
-    ] = None,
-    json: Annotated[
-        pathlib.Path | None, typer.Option(help="Write the result there, all that was observed included.")
-    ] = None,
+    html: options.Html = None,
+    json: options.Json = None,
+    data_items: options.DataItems = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Kill, freeze and cut off nodes and processes of a cluster under load, and judge what everybody saw.
@@ -86,7 +86,9 @@ def chaos(
         run.check(parameters)
     except run.UnknownFault as failure:
         raise typer.BadParameter(str(failure), param_hint="--faults") from failure
-    _execute(parameters, run.Files(keep, html, json), judge, output)
+    files = Files(html, json, data_items)
+    files.check()
+    _execute(parameters, keep, judge, output, files)
 
 
 def _share(text: str) -> float:
@@ -100,22 +102,27 @@ def _share(text: str) -> float:
     return share
 
 
-def _execute(parameters: ChaosParameters, files: Files, judged: pathlib.Path | None, output: Output) -> None:
+def _execute(
+    parameters: ChaosParameters,
+    keep: pathlib.Path | None,
+    judged: pathlib.Path | None,
+    output: Output,
+    files: Files,
+) -> None:
     import msgspec
-    import uvloop
 
-    from services.bench.chaos import history, run
+    from services.base.clock import SystemClock
     from services.bench.chaos.actions import NotDone
     from services.bench.cluster import ClusterFailed
+    from services.bench.player.display import Display
     from services.rpc.status import StatusError
 
     report = None
     try:
-        if judged is not None:
-            report = run.judge(history.read(judged), parameters, _progress)
-        else:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                report = runner.run(run.run(parameters, _progress, files))
+        with Display(SystemClock()) as display:
+            results = _results(parameters, keep, judged, display)
+        write_files(files, results.report, results.observations)
+        report = results.report
     except* (ClusterFailed, StatusError, NotDone, OSError, ValueError, msgspec.DecodeError) as failures:
         for failure in _leaves(failures):
             print(f"error: {failure}", file=sys.stderr)
@@ -131,13 +138,22 @@ def _execute(parameters: ChaosParameters, files: Files, judged: pathlib.Path | N
         raise typer.Exit(1)
 
 
+def _results(
+    parameters: ChaosParameters, keep: pathlib.Path | None, judged: pathlib.Path | None, display: Display
+) -> Results:
+    import uvloop
+
+    from services.bench.chaos import history, run
+
+    if judged is not None:
+        return run.Results(run.judge(history.read(judged), parameters, display))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run.run(parameters, display, keep))
+
+
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for failure in group.exceptions:
         if isinstance(failure, BaseExceptionGroup):
             yield from _leaves(failure)
         else:
             yield failure
-
-
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

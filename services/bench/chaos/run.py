@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import pathlib
 import shutil
 import tempfile
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from services.base.clock import Clock, SystemClock
+from services.base.clock import SystemClock
 from services.bench import cluster
 from services.bench.chaos import history, stories
 from services.bench.chaos.actions import Actions
@@ -21,17 +20,19 @@ from services.bench.chaos.facts import Fault, Ran, Recovered
 from services.bench.chaos.faults import NAMES
 from services.bench.chaos.history import History
 from services.bench.chaos.parameters import ChaosParameters
+from services.bench.chaos.progress import Progress
 from services.bench.chaos.recorder import Recorder
 from services.bench.chaos.session import Session
 from services.bench.chaos.topology import Topology
 from services.bench.chaos.validators import VALIDATORS, Violation
 from services.bench.link import Link
-from services.bench.observe import Observations, Observer, document, page
+from services.bench.observe import Observations, Observer
 from services.bench.observe.components import Roster
+from services.bench.player.display import Display
 from services.bench.report import Figure, Report, percentile
 from services.rpc.channel import make_channel
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 HISTORY = "history.jsonl"
 # A fault that breaks a guarantee breaks it for many pods: so many are told in full.
@@ -50,34 +51,33 @@ def check(parameters: ChaosParameters) -> None:
 
 
 @dataclass(frozen=True)
-class Files:
-    """``keep``: the directory for history and logs, kept in any case; else they are kept only if a guarantee was
-    violated. ``html``: where a page with plots goes, ``json``: where the result with everything observed goes."""
+class Results:
+    """The report, and what was observed; None: nothing was, a history was judged."""
 
-    keep: pathlib.Path | None = None
-    html: pathlib.Path | None = None
-    json: pathlib.Path | None = None
+    report: Report
+    observations: Observations | None = None
 
 
-async def run(parameters: ChaosParameters, progress: Progress, files: Files) -> Report:
-    """Run it and judge it. Raises ``ClusterFailed``, ``StatusError``, ``UnknownFault``, ``NotDone``, ``OSError``."""
+async def run(parameters: ChaosParameters, display: Display, keep: pathlib.Path | None) -> Results:
+    """Run it and judge it. ``keep``: the directory for history and logs, kept in any case; else they are kept only if a
+    guarantee was violated. Raises ``ClusterFailed``, ``StatusError``, ``UnknownFault``, ``NotDone``, ``OSError``."""
     check(parameters)
-    directory = files.keep or pathlib.Path(tempfile.mkdtemp(prefix="ursa-chaos-"))
+    directory = keep or pathlib.Path(tempfile.mkdtemp(prefix="ursa-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    progress(f"seed {parameters.seed}, history in {directory}")
-    observations = await play(parameters, directory, progress)
-    report = judge(history.read(directory / HISTORY), parameters, progress)
-    if files.html is not None:
-        files.html.write_text(page(report, observations))
-    if files.json is not None:
-        files.json.write_text(json.dumps(document(report, observations), indent=2) + "\n")
-    if not files.keep and not report.invalid:
+    display.say(f"seed {parameters.seed}, history in {directory}")
+    observations, machine = await play(parameters, directory, display)
+    report = judge(history.read(directory / HISTORY), parameters, display)
+    report.machine = machine
+    if not keep and not report.invalid:
         shutil.rmtree(directory, ignore_errors=True)
-    return report
+    return Results(report, observations)
 
 
-async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: Progress) -> Observations:
-    """The run alone: leaves its history in ``directory``."""
+async def play(
+    parameters: ChaosParameters, directory: pathlib.Path, display: Display
+) -> tuple[Observations, dict[str, str]]:
+    """The run alone: leaves its history in ``directory``. What was observed, and what the result says of the cluster
+    beside the machine."""
     clock = SystemClock()
     topology = Topology(parameters.base_port or cluster.free_base_port(), parameters)
     async with contextlib.AsyncExitStack() as stack:
@@ -86,7 +86,8 @@ async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: P
             pair: await stack.enter_async_context(Link(topology.ports[pair], target))
             for pair, target in topology.targets.items()
         }
-        progress(f"starting {parameters.tenant_partitions} TP / {parameters.resource_partitions} RP")
+        display.say(f"starting {parameters.tenant_partitions} TP / {parameters.resource_partitions} RP")
+        display.step("starting the cluster", 1)
         started = await stack.enter_async_context(
             cluster.running(
                 topology.options(), keep_logs=directory / "logs", pod_timeline=True, base_port=topology.base_port
@@ -95,22 +96,25 @@ async def play(parameters: ChaosParameters, directory: pathlib.Path, progress: P
         host = await stack.enter_async_context(make_channel([topology.kubelet_listen]))
         actions = Actions(Roster(started.home), links, host, clock)
         async with Observer(started, clock=clock) as observer:
-            say = _timed(progress, clock)
-            await Session(parameters, started, actions, recorder, clock, say, observer.mark).run()
-        return observer.observations()
+            progress = Progress(display, parameters, clock)
+            await Session(parameters, started, actions, recorder, clock, progress, observer.mark).run()
+        return observer.observations(), started.machine()
 
 
-def _timed(progress: Progress, clock: Clock) -> Progress:
-    began = clock.monotonic()
-    return lambda text: progress(f"{clock.monotonic() - began:7.1f} s  {text}")
-
-
-def judge(found: History, parameters: ChaosParameters, progress: Progress) -> Report:
+def judge(found: History, parameters: ChaosParameters, display: Display) -> Report:
     """Every guarantee against the history; violations are told with the story of what they are about."""
-    verdicts = {name: list(validator(found)) for name, validator in VALIDATORS.items()}
-    for name, violations in verdicts.items():
-        progress(f"{name}: {'holds' if not violations else f'{len(violations)} VIOLATIONS'}")
-        _tell(found, violations, progress)
+    display.step("judging", len(VALIDATORS))
+    verdicts: dict[str, list[Violation]] = {}
+
+    def show() -> None:
+        display.update(len(verdicts), {"guarantees": len(verdicts), "violations": sum(map(len, verdicts.values()))})
+
+    show()
+    for name, validator in VALIDATORS.items():
+        violations = verdicts[name] = list(validator(found))
+        display.say(f"{name}: {'holds' if not violations else f'{len(violations)} VIOLATIONS'}")
+        _tell(found, violations, display.say)
+        show()
     broken = {name: violations for name, violations in verdicts.items() if violations}
     report = Report("chaos", asdict(parameters), figures=figures(found, verdicts))
     report.extra = {
@@ -125,20 +129,20 @@ def judge(found: History, parameters: ChaosParameters, progress: Progress) -> Re
     return report
 
 
-def _tell(found: History, violations: Sequence[Violation], progress: Progress) -> None:
+def _tell(found: History, violations: Sequence[Violation], say: Say) -> None:
     for violation in violations[:_STORIES_MAX]:
-        progress(f"  {violation.text}")
+        say(f"  {violation.text}")
         if violation.pod:
-            _indented(stories.of_pod(found, violation.pod), progress)
+            _indented(stories.of_pod(found, violation.pod), say)
         elif violation.node:
-            _indented(stories.of_node(found, violation.node), progress)
+            _indented(stories.of_node(found, violation.node), say)
     if len(violations) > _STORIES_MAX:
-        progress(f"  and {len(violations) - _STORIES_MAX} more")
+        say(f"  and {len(violations) - _STORIES_MAX} more")
 
 
-def _indented(lines: Sequence[str], progress: Progress) -> None:
+def _indented(lines: Sequence[str], say: Say) -> None:
     for line in lines:
-        progress(f"    {line}")
+        say(f"    {line}")
 
 
 def figures(found: History, verdicts: Mapping[str, Sequence[Violation]]) -> dict[str, Figure]:

@@ -23,7 +23,7 @@ Check = Callable[[str, Sequence[Fault]], Awaitable[None]]
 
 class Schedule:
     """``run`` it once. ``check``: told of every fault that is over, returns when all is well again or its time is up;
-    no fault begins meanwhile."""
+    no fault begins meanwhile. ``injected``: faults that were begun so far."""
 
     def __init__(self, faults: Faults, parameters: ChaosParameters, clock: Clock, rand: Rand, check: Check) -> None:
         self._faults = faults
@@ -32,6 +32,7 @@ class Schedule:
         self._clock = clock
         self._rand = rand
         self._check = check
+        self.injected = 0
         self._turn = asyncio.Lock()
         self._dark_to_come = False
 
@@ -63,12 +64,16 @@ class Schedule:
                     return
                 await self._leave_room()
                 async with self._turn:
-                    await self._check(name, await self._catalogue[name]())
+                    await self._check(name, await self._inject(name))
                 await self._clock.sleep(self._rand.uniform(*_BETWEEN_S))
             first = False
 
+    async def _inject(self, name: str) -> list[Fault]:
+        self.injected += 1
+        return await self._catalogue[name]()
+
     async def _take(self, name: str) -> None:
-        done = await self._catalogue[name]()
+        done = await self._inject(name)
         async with self._turn:
             await self._check(name, done)
 
@@ -76,7 +81,7 @@ class Schedule:
         while (left_s := self._faults.evictions_begin_in()) is None or left_s > _DARK_BEFORE_S:
             await self._clock.sleep(_POLL_S)
         async with self._turn:
-            await self._check(DARK, await self._catalogue[DARK]())
+            await self._check(DARK, await self._inject(DARK))
         self._dark_to_come = False
 
     async def _leave_room(self) -> None:

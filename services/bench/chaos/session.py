@@ -17,6 +17,7 @@ from services.bench.chaos.faults import Faults
 from services.bench.chaos.follower import Follower
 from services.bench.chaos.load import Load
 from services.bench.chaos.parameters import ChaosParameters
+from services.bench.chaos.progress import Progress, Standing
 from services.bench.chaos.recorder import Recorder
 from services.bench.chaos.schedule import Schedule
 from services.bench.cluster import BenchCluster, ClusterFailed
@@ -28,11 +29,11 @@ _BREAK_OFF_S = (1.0, 5.0)
 # What ends by itself needs this long at most in the end, beside the batch pods' own time.
 _REST_S = 60.0
 
-Say = Callable[[str], None]
+Mark = Callable[[str], None]
 
 
 class Session:
-    """``run`` it once. ``say``: told what happens, for people; ``mark``: of moments, for plots."""
+    """``run`` it once. ``progress``: told what happens, for people; ``mark``: of moments, for plots."""
 
     def __init__(
         self,
@@ -41,15 +42,15 @@ class Session:
         actions: Actions,
         recorder: Recorder,
         clock: Clock,
-        say: Say,
-        mark: Say,
+        progress: Progress,
+        mark: Mark,
     ) -> None:
         self._parameters = parameters
         self._cluster = cluster
         self._actions = actions
         self._recorder = recorder
         self._clock = clock
-        self._say = say
+        self._progress = progress
         self._mark = mark
         rand = Rand(parameters.seed)
         self._rand = rand
@@ -74,6 +75,7 @@ class Session:
             )
             for name, connection in self._tenant.items()
         ]
+        self._schedule = Schedule(self._faults, parameters, clock, rand, self._check)
         self._followers = [self._follower(name, kind, "a") for name, kind in self._watched()]
         self._restless = [self._follower(name, kind, "b") for name, kind in self._watched()]
 
@@ -91,10 +93,13 @@ class Session:
             for load in self.loads:
                 await load.begin()
             loading = [tasks.start(load.run(stopping), name=f"load-{load.partition}") for load in self.loads]
+            tasks.start(self._progress.run(self._standing), name="progress")
+            self._progress.step("until the load is steady", _STEADY_S)
             late = await self._settle(_STEADY_S)
             if late:
                 raise ClusterFailed(f"the load did not become steady: {'; '.join(late)}")
-            await Schedule(self._faults, self._parameters, self._clock, self._rand, self._check).run()
+            self._progress.step_faults()
+            await self._schedule.run()
             await self._rest(stopping)
             for task in loading:
                 await stop_task(task)
@@ -110,12 +115,20 @@ class Session:
         now = self._clock.monotonic()
         target = "; ".join(dict.fromkeys(fault.target for fault in done))
         self._recorder.add(Recovered(now, f"{name} of {target}", over, tuple(late)))
+        self._progress.checked(violations=len(late))
         verdict = f"NOT WELL: {'; '.join(late)}" if late else f"well again after {now - over:.1f} s"
         self._note(f"{name} over: {verdict}")
 
     def _note(self, text: str) -> None:
-        self._say(text)
+        self._progress.say(text)
         self._mark(text)
+
+    def _standing(self) -> Standing:
+        return Standing(
+            injected=self._schedule.injected,
+            acknowledged=sum(load.counts.created for load in self.loads),
+            running=sum(self._boards[load.partition].running() for load in self.loads),
+        )
 
     def _nodes(self) -> Mapping[str, Sequence[str]]:
         """Nodes by resource partition: those with most pods first."""
@@ -152,8 +165,10 @@ class Session:
     async def _rest(self, stopping: asyncio.Event) -> None:
         """No more batch pods; wait for those that there are, and for the replicas."""
         stopping.set()
-        self._say("coming to rest")
-        deadline = self._clock.monotonic() + self._parameters.batch_seconds + _REST_S
+        self._progress.say("coming to rest")
+        within_s = self._parameters.batch_seconds + _REST_S
+        self._progress.step("coming to rest", within_s)
+        deadline = self._clock.monotonic() + within_s
         while self._clock.monotonic() < deadline:
             if not any(load.jobs_left for load in self.loads) and not self._unwell():
                 return
@@ -161,6 +176,7 @@ class Session:
 
     async def _end(self) -> None:
         within_s = self._parameters.review_s + _REST_S
+        self._progress.step("the last reads", within_s + self._parameters.comeback_s)
         self._recorder.extend(await ending.final_facts(self._tenant, self._resource, self._clock, within_s))
         before = {follower: follower.position for follower in (*self._followers, *self._restless)}
         await ending.make_markers(self._tenant, self._resource)

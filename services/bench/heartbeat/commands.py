@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-import pathlib
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.bench.output import Output, OutputOption, print_table
+from services.bench.output import Output, OutputOption, print_table, write_files
+from services.bench.player import options
+from services.bench.player.options import Files
+
+if TYPE_CHECKING:
+    from services.bench.heartbeat.parameters import HeartbeatParameters
 
 
 def register(app: typer.Typer) -> None:
@@ -34,12 +37,9 @@ def heartbeat(
     settle_seconds: Annotated[float | None, _asked("From the last node Ready to the hold (15).", least=0)] = None,
     join_timeout: Annotated[float | None, _asked("Seconds until all must be Ready (600).", least=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Half a minute; small, so that little of it counts.")] = False,
-    data_items: Annotated[
-        pathlib.Path | None, typer.Option(help="Write perf-dash's JSON file there.", show_default=False)
-    ] = None,
-    html: Annotated[
-        pathlib.Path | None, typer.Option(help="Write a page with plots there.", show_default=False)
-    ] = None,
+    html: options.Html = None,
+    json: options.Json = None,
+    data_items: options.DataItems = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Hollow nodes without pods: how fast they join, that all stay Ready, and what their heartbeats cost."""
@@ -60,36 +60,34 @@ def heartbeat(
     parameters = dataclasses.replace(base, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
     if problem := parameters.problems():
         raise typer.BadParameter(problem)
-    raise typer.Exit(_execute(parameters, output, html, data_items))
+    files = Files(html, json, data_items)
+    files.check()
+    raise typer.Exit(_execute(parameters, output, files))
 
 
-def _execute(parameters: Any, output: Output, html: pathlib.Path | None, data_items: pathlib.Path | None) -> int:
+def _execute(parameters: HeartbeatParameters, output: Output, files: Files) -> int:
+    import json
+
     import uvloop
 
+    from services.base.clock import SystemClock
     from services.bench.cluster import ClusterFailed
     from services.bench.heartbeat.run import run
-    from services.bench.observe import document, page, perfdash
+    from services.bench.player.display import Display
     from services.rpc.status import StatusError
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            results = runner.run(run(parameters, _progress))
+        with Display(SystemClock()) as display, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            results = runner.run(run(parameters, display))
+        document = write_files(files, results.report, results.observations)
     except (ClusterFailed, OSError, StatusError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
-    report, observations = results.report, results.observations
-    if html is not None:
-        html.write_text(page(report, observations))
-    if data_items is not None:
-        data_items.write_text(json.dumps(perfdash(report, observations), indent=2) + "\n")
+    report = results.report
     if output is Output.JSON:
-        print(json.dumps(document(report, observations), indent=2))
+        print(json.dumps(document, indent=2))
     else:
         print_table(report)
     if report.invalid:
         print(f"error: this run does not count: {report.invalid}", file=sys.stderr)
     return 1 if report.invalid else 0
-
-
-def _progress(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

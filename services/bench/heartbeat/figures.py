@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from services.bench.heartbeat import leases
@@ -25,10 +26,11 @@ def evaluate(
     counted: Counted,
     window: Window,
     hosts: list[KubeletHost],
-    etcd_version: str,
+    machine: Mapping[str, str],
 ) -> Report:
-    """``window``: the time in which all nodes were held Ready; the observation began before the first node came."""
-    report = Report("heartbeat", asdict(parameters), machine={"etcd": etcd_version} if etcd_version else {})
+    """``window``: the time in which all nodes were held Ready; the observation began before the first node came.
+    ``machine``: what the result says of the cluster beside the machine."""
+    report = Report("heartbeat", asdict(parameters), machine=dict(machine))
     nodes = len(witness.nodes)
     stored = sum(counted.stored.values())
     report.figures = _nodes(parameters, witness) | _renewals(parameters, counted, nodes)

@@ -7,7 +7,7 @@ import contextlib
 import pathlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from services.base.clock import Clock, SystemClock
@@ -15,16 +15,17 @@ from services.base.tasks import Supervisor
 from services.bench import cluster
 from services.bench.heartbeat import figures, hosts, witness
 from services.bench.heartbeat.parameters import HeartbeatParameters
-from services.bench.heartbeat.renewals import Counted, Counting
+from services.bench.heartbeat.progress import Progress, Pulse
+from services.bench.heartbeat.renewals import ACKNOWLEDGED, Counted, Counting
 from services.bench.heartbeat.window import Window
 from services.bench.heartbeat.witness import Witness
 from services.bench.observe import Observations, Observer
 from services.bench.observe.components import Roster
+from services.bench.observe.scraping import Scraper
+from services.bench.player.display import Display
 from services.bench.report import Report
 from services.client.clientset import Clientset
 from services.rpc.channel import make_channel
-
-Progress = Callable[[str], None]
 
 TICK_S = 1.0
 
@@ -41,7 +42,7 @@ class Results:
     observations: Observations
 
 
-async def run(parameters: HeartbeatParameters, progress: Progress) -> Results:
+async def run(parameters: HeartbeatParameters, display: Display) -> Results:
     """Raises ``cluster.ClusterFailed``, ``OSError``."""
     clock = SystemClock()
     options = [
@@ -50,7 +51,8 @@ async def run(parameters: HeartbeatParameters, progress: Progress) -> Results:
         # One node of the one-box's own in each partition: its kubelet process shows what one without nodes takes.
         "--nodes=1",
     ]
-    progress(f"starting {parameters.tenant_partitions} TP / {parameters.resource_partitions} RP")
+    display.say(f"starting {parameters.tenant_partitions} TP / {parameters.resource_partitions} RP")
+    display.step("starting the cluster", 1)
     async with cluster.running(options) as started:
         servers = started.endpoints("resource")
         home = pathlib.Path(tempfile.mkdtemp(prefix="ursa-heartbeat-", dir=started.home))
@@ -61,9 +63,11 @@ async def run(parameters: HeartbeatParameters, progress: Progress) -> Results:
             async with _followed(seen, servers, clock), hosts.running(parameters, servers, home) as kubelets:
                 for kubelet in kubelets:
                     observer.add_process(kubelet.name, kubelet.pid, kind="kubelet")
+                readers = [Scraper(kubelet.metrics, (ACKNOWLEDGED,)) for kubelet in kubelets]
+                progress = Progress(display, seen, Pulse(readers, parameters.renew_seconds, clock), observer)
                 await _joined(seen, parameters, clock, progress, home)
                 observer.mark("all nodes Ready")
-                await clock.sleep(parameters.settle_seconds)
+                await _settled(parameters, clock, progress)
                 counted, window = await _held(seen, started, parameters, observer, kubelets, clock, progress)
         observations = observer.observations()
         shutil.rmtree(home, ignore_errors=True)
@@ -73,7 +77,7 @@ async def run(parameters: HeartbeatParameters, progress: Progress) -> Results:
             counted,
             Window(observations, *window),
             kubelets,
-            str(started.status.get("etcd_version", "")),
+            started.machine(),
         )
         return Results(report, observations)
 
@@ -98,16 +102,25 @@ async def _joined(
     seen: Witness, parameters: HeartbeatParameters, clock: Clock, progress: Progress, home: pathlib.Path
 ) -> None:
     deadline = clock.monotonic() + parameters.join_timeout_seconds
+    progress.step("nodes join", parameters.nodes)
     while not seen.all_ready.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TICK_S):
                 await seen.all_ready.wait()
-        progress(f"{seen.ready:,} of {parameters.nodes:,} nodes Ready")
+        await progress.show(seen.ready, deadline - clock.monotonic())
         if clock.monotonic() > deadline and not seen.all_ready.is_set():
             raise JoinFailed(
                 f"{seen.ready} of {parameters.nodes} nodes became Ready within {parameters.join_timeout_seconds} s\n"
                 + await hosts.log_ends(home)
             )
+
+
+async def _settled(parameters: HeartbeatParameters, clock: Clock, progress: Progress) -> None:
+    progress.step("settling", parameters.settle_seconds)
+    ends = clock.monotonic() + parameters.settle_seconds
+    while (left := ends - clock.monotonic()) > 0:
+        await progress.show(parameters.settle_seconds - left, left)
+        await clock.sleep(min(TICK_S, max(0.0, ends - clock.monotonic())))
 
 
 async def _held(
@@ -131,13 +144,13 @@ async def _held(
     await observer.look()
     seen.hold()
     observer.mark("holding begins")
-    ends = clock.monotonic() + parameters.minutes * 60.0
-    said = clock.monotonic()
+    seconds = parameters.minutes * 60.0
+    ends = clock.monotonic() + seconds
+    progress.step("holding", seconds)
     while (left := ends - clock.monotonic()) > 0:
         await clock.sleep(min(TICK_S, left))
-        if clock.monotonic() - said >= 10 * TICK_S or seen.violations:
-            said = clock.monotonic()
-            progress(f"{seen.ready:,} nodes Ready, {max(0.0, left):.0f} s to go, {len(seen.violations)} violations")
+        left = ends - clock.monotonic()
+        await progress.show(seconds - left, left)
         if len(seen.violations) > parameters.nodes:
             break  # Nothing to be held any more.
     await observer.look()

@@ -112,6 +112,11 @@ class Observer:
             observer_cpu_s=self._own_cpu_s + sum(scraper.cpu_s for scraper in self._scrapers.values()),
         )
 
+    def cores(self) -> float:
+        """What the cluster's processes take of the CPU now: between the last two looks, the benchmark itself left
+        out."""
+        return sum(track.cores for track in self._tracks.values() if track.kind != OWN)
+
     def now(self) -> float:
         """Seconds since observation began."""
         return self._clock.monotonic() - self._began

@@ -22,8 +22,8 @@ class ComponentTrack:
     """One process after another, of one name."""
 
     def __init__(self, name: str, kind: str) -> None:
+        self.kind = kind
         self._name = name
-        self._kind = kind
         self._process = (0, 0)
         self._base: Usage | None = None
         self._cpu_s = self._written = 0.0
@@ -46,9 +46,17 @@ class ComponentTrack:
         self._base = usage
         self._rows.append((at_s, self._cpu_s, usage.resident_bytes, float(usage.threads), self._written))
 
+    @property
+    def cores(self) -> float:
+        """CPU seconds per second between the last two looks; 0 before there are two."""
+        if len(self._rows) < 2:
+            return 0.0
+        (before_s, used_before, *_), (at_s, used, *_) = self._rows[-2:]
+        return (used - used_before) / (at_s - before_s) if at_s > before_s else 0.0
+
     def series(self) -> Component:
         columns = np.array(self._rows, dtype=np.float64).reshape(-1, 5).T
-        return Component(self._name, self._kind, *columns)
+        return Component(self._name, self.kind, *columns)
 
 
 class EtcdTrack:

@@ -11,9 +11,8 @@ import sys
 
 from services.base.clock import SystemClock
 from services.base.rand import Rand
-from services.bench import observe
 from services.bench.cluster import ClusterFailed
-from services.bench.output import print_table
+from services.bench.output import print_table, write_files
 from services.bench.player import density, load, parameters, recording, results, site
 from services.bench.player.display import Display
 from services.bench.player.options import Common
@@ -145,20 +144,11 @@ def _finish(
     shown = values | ({"replay": str(files.replay), "speed": common.speed} if replayed else {})
     if replayed is not None:
         result.figures = results.compared(replayed.footer.figures, result.figures)
-    machine = {"etcd": result.etcd_version, "data_filesystem": result.data_filesystem}
-    machine = {name: value for name, value in machine.items() if value}
-    report = Report(benchmark, shown, result.figures, machine, "; ".join(result.problems))
+    report = Report(benchmark, shown, result.figures, result.machine, "; ".join(result.problems))
     try:
         if files.record is not None:
             _record(files.record, benchmark, values, result, scenario)
-        document = observe.document(report, result.observations, result.stages)
-        if files.json is not None:
-            files.json.write_text(json.dumps(document, indent=2) + "\n")
-        if files.data_items is not None:
-            found = observe.perfdash(report, result.observations, result.stages)
-            files.data_items.write_text(json.dumps(found, indent=2) + "\n")
-        if files.html is not None:
-            files.html.write_text(observe.page(report, result.observations, result.stages))
+        document = write_files(files, report, result.observations, result.stages)
     except OSError as failure:
         return _fail(f"{failure.filename}: {failure.strerror}")
     if common.as_json:

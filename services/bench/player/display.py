@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from services.base.clock import Clock
 
@@ -61,8 +62,9 @@ class Display:
             table = Table.grid(padding=(0, 3))
             for _ in numbers:
                 table.add_column(justify="right")
-            table.add_row(*(f"[dim]{name}[/]" for name in numbers))
-            table.add_row(*(str(value) for value in numbers.values()))
+            # Not as markup: a line that ``say`` leaves has it off, and is printed together with the table.
+            table.add_row(*(Text(name, style="dim") for name in numbers))
+            table.add_row(*(Text(str(value)) for value in numbers.values()))
             self._live.update(Group(self._bar, table))
             return
         now = self._clock.monotonic()

@@ -1,4 +1,6 @@
-"""The options that both players have, as the command line knows them, and what they amount to. Light to import."""
+"""The options that both players have, as the command line knows them, and what they amount to. Light to import.
+
+The files that a run may leave are those of heartbeat and chaos, too."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from services.bench.player.journal import Journal
 from services.bench.player.requests import Request, Scenario, Settling, Step
 from services.bench.player.results import Played, StepTimes
 from services.bench.player.sightings import Counts
-from services.bench.report import Figure, filesystem
+from services.bench.report import Figure
 
 POLL_S = 0.2
 AUDITS = 20
@@ -66,8 +66,7 @@ class Result:
     stages: Stages | None = None
     requests: list[Request] = field(default_factory=list)
     pods_left: int = 0
-    etcd_version: str = ""
-    data_filesystem: str = ""
+    machine: dict[str, str] = field(default_factory=dict)
     home: pathlib.Path | None = None
 
 
@@ -80,8 +79,7 @@ async def run(write: Write, settings: Settings, display: Display, clock: Clock, 
     async with _cluster(settings, display) as started:
         nodes = await site.nodes(started.endpoints("resource"))
         scenario = write(nodes, list(started.endpoints("tenant")))
-        version = str(started.status.get("etcd_version", ""))
-        result = Result(etcd_version=version, data_filesystem=filesystem(started.home.resolve()), home=started.home)
+        result = Result(machine=started.machine(), home=started.home)
         await site.prepare(started.endpoints("tenant"), scenario.places, clock)
         with tempfile.TemporaryDirectory(prefix="ursa-bench-") as directory:
             await _Run(scenario, settings, started, nodes, display, clock, rand, pathlib.Path(directory)).play(result)

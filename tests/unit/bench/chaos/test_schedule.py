@@ -77,6 +77,7 @@ async def test_without_minutes_every_fault_comes_once_in_its_order() -> None:
     await run.to_the_end()
 
     assert run.began == list(NAMES)
+    assert run.schedule.injected == len(NAMES)
 
 
 async def test_faults_and_their_checks_never_overlap() -> None:

@@ -105,7 +105,10 @@ def test_heartbeats_are_counted_by_the_time_between_the_readings_and_not_by_the_
     etcd = Etcd("etcd-rp-1", at_s=np.array([0.0, 600.0]), wal_bytes=np.array([0.0, 36_000.0]))
     seen = Observations(0.0, 0.0, 600.0, {}, {etcd.name: etcd}, {}, (), {}, (), 0.0)
     read = Counted(126, 0, 126, {"beat-a": 63, "beat-b": 63}, Histogram(), "RENEW", 630.0, 610.0)
-    found = figures.evaluate(PARAMETERS, holding(), read, Window(seen, 0.0, 600.0), [], "").figures
+    machine = {"etcd": "3.5.1", "data_filesystem": "tmpfs"}
+    report = figures.evaluate(PARAMETERS, holding(), read, Window(seen, 0.0, 600.0), [], machine)
+    found = report.figures
+    assert report.to_json()["machine"].items() >= machine.items()
     assert found["wal_bytes_per_heartbeat"].value == pytest.approx(300.0)
     assert found["renewals_stored_per_second"].value == pytest.approx(0.2)
     assert found["renewals_acknowledged_per_second"].value == pytest.approx(126 / 610)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
 
@@ -93,6 +94,38 @@ def test_perfdash_has_versions_and_data_items() -> None:
     [whole] = [item for item in found["dataItems"] if item["labels"].get("Stage") == "pod_startup"]
     assert whole["data"]["Perc99"] == pytest.approx(80.0)
     json.dumps(found, allow_nan=False)
+
+
+def test_perfdash_has_the_objective_beside_the_latency_it_is_for() -> None:
+    items = perfdash(REPORT, observed(10), stages(50))["dataItems"]
+    found = {item["labels"]["Verb"]: item["data"] for item in items if item["labels"]["Metric"] == "APIResponsiveness"}
+    assert {verb: data["Perc99Threshold"] for verb, data in found.items()} == {
+        "CREATE": 1_000.0,
+        "GET": 1_000.0,
+        "LIST": 30_000.0,
+    }
+    assert found["CREATE"]["Perc99"] > found["CREATE"]["Perc99Threshold"]
+    starts = {i["labels"]["Stage"]: i["data"] for i in items if i["labels"]["Metric"] == "PodStartupLatency"}
+    assert [stage for stage, data in starts.items() if "Perc99Threshold" in data] == ["pod_startup"]
+    assert starts["pod_startup"]["Perc99Threshold"] == 5_000.0
+
+
+def test_perfdash_has_size_writes_and_fsyncs_of_each_etcd() -> None:
+    items = perfdash(REPORT, observed(10, components=2))["dataItems"]
+    of_etcd = [item for item in items if item["labels"]["Metric"] == "EtcdMetrics"]
+    assert [item["labels"]["Component"] for item in of_etcd] == ["etcd-0"] * 3 + ["etcd-1"] * 3
+    found = {item["labels"]["Measure"]: (item["data"], item["unit"]) for item in of_etcd[:3]}
+    assert found["Size"] == ({"MaxDatabaseSize": 1e7 + 9, "MaxDatabaseInUse": 5e6 + 9}, "bytes")
+    assert found["Writes"] == ({"Log": 9e5, "Disk": 9e6}, "bytes")
+    assert found["WalFsync"][0].keys() == {"Perc50", "Perc90", "Perc99"} and found["WalFsync"][1] == "ms"
+
+
+def test_perfdash_leaves_out_what_an_etcd_did_not_tell() -> None:
+    unknown = np.full(3, np.nan)
+    etcds = {"etcd-0": Etcd("etcd-0", np.arange(3.0), np.arange(3.0), np.arange(3.0), unknown, unknown, unknown)}
+    items = perfdash(REPORT, dataclasses.replace(nothing(), etcds=etcds))["dataItems"]
+    found = [item for item in items if item["labels"]["Metric"] == "EtcdMetrics"]
+    assert [(item["labels"]["Measure"], item["data"]) for item in found] == [("Writes", {"Log": 2.0})]
 
 
 def test_a_message_of_renewals_may_take_longer_than_a_call() -> None:
