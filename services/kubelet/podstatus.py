@@ -1,7 +1,8 @@
 """The status that a kubelet reports for a pod: a function of what it remembers and of the status that is there.
 
-Conditions and fields that are not the kubelet's are kept (PodScheduled, the QoS class, what controllers add), conditions
-by the server, as it knows them; a condition's transition time moves only when its status does. (``pkg/kubelet/status/generate.go``.)
+Conditions and fields that are not the kubelet's are kept (PodScheduled, the QoS class, what controllers add): the
+conditions by the server, as it knows them by then. A condition's transition time moves only when its status does.
+(``pkg/kubelet/status/generate.go``.)
 """
 
 from __future__ import annotations
