@@ -81,7 +81,8 @@ class StatusError(Exception):
     def to_status(self) -> status_pb2.Status:
         """The ``google.rpc.Status``; violations beyond what trailers can carry are left out and counted."""
         status = status_pb2.Status(code=self.code.value[0], message=_clip(self.message, _MESSAGE_CHARACTERS_MAX))
-        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        metadata = {_sendable(name): _sendable(value) for name, value in self.metadata.items()}
+        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata)
         status.details.append(_pack(info))
         if self.retry_after_s is not None:
             retry = error_details_pb2.RetryInfo()
@@ -236,4 +237,9 @@ def _bad_request(violations: Sequence[Violation]) -> Any:
 
 
 def _clip(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    return _sendable(text if len(text) <= characters else text[: characters - 1] + "…")
+
+
+def _sendable(text: str) -> str:
+    # Messages quote what they refuse, and that may be no text: half a surrogate pair has no encoding.
+    return text if text.isascii() else text.encode(errors="replace").decode()

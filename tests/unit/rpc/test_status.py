@@ -44,6 +44,19 @@ def test_a_thousand_violations_still_fit_into_trailers() -> None:
     assert last.description.startswith("and ")
 
 
+def test_text_that_has_no_encoding_is_told_with_question_marks() -> None:
+    error = StatusError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "Invalid",
+        "\ud800 is no label",
+        violations=[Violation("metadata.labels[\ud800]", "\udc00é")],
+        metadata={"name": "\ud800"},
+    )
+    copy = status.from_status(error.to_status())
+    assert (copy.message, copy.metadata) == ("? is no label", {"name": "?"})
+    assert copy.violations == (Violation("metadata.labels[?]", "?é"),)
+
+
 def test_a_failure_of_grpc_itself_gets_a_reason() -> None:
     empty = grpc.aio.Metadata()
     error = status.from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, empty, empty, "refused"))
