@@ -6,6 +6,8 @@ OBJECT_BYTES_MAX = 1 << 20
 REQUEST_BYTES_MAX = 4 << 20
 PAGE_ITEMS_MAX = 10_000
 PATCH_OPERATIONS_MAX = 10_000
+# What all copy operations of one JSON patch may copy (apiserver ``JSONPatchMaxCopyBytes``).
+PATCH_COPY_BYTES_MAX = 3 << 20
 SELECTOR_CHARACTERS_MAX = 64 * 1024
 
 # One message of a list, and of a multiplexed watch.
