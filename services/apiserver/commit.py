@@ -86,7 +86,8 @@ async def change_batch(
 ) -> list[Change | Exception]:
     """Apply each transition to its key, an outcome per item in order; all first attempts share one storage write.
 
-    An item that is an exception already is passed through. A key that occurs again waits for its turn.
+    An item that is an exception already is passed through. A key that occurs again waits for its turn. Raises storage's
+    ``QueueFull`` and ``Unavailable`` for all items while none is written; afterwards they are outcomes like others.
     """
     batch = [_Item("", _never, outcome=item) if isinstance(item, Exception) else _Item(*item) for item in items]
     for _ in range(limits.WRITE_ATTEMPTS):
@@ -104,7 +105,14 @@ async def change_batch(
                 stale.append(item)
             elif item.outcome is None:
                 chosen[item.key] = item
-        await _write_chosen(resource, list(chosen.values()))
+        try:
+            await _write_chosen(resource, list(chosen.values()))
+        except storage.StorageError as failure:
+            # Whoever is refused as a whole tries all of it again: not once a part of it is written.
+            if not any(isinstance(item.outcome, Change) and item.outcome.written for item in batch):
+                raise
+            for item in chosen.values():
+                item.outcome = failure
         await _refresh(resource, stale)
     return [item.outcome or _contended(resource, item.key) for item in batch]
 

@@ -170,7 +170,13 @@ class Creates:
         if not writes:
             return
         with tracing.commit_spans([drafts[index].obj for index in chosen.values()] if self._traced else ()):
-            results = await self._resource.store.write_batch(writes)
+            try:
+                results = await self._resource.store.write_batch(writes)
+            except storage.StorageError as failure:
+                # Whoever is refused as a whole tries all of it again: not once a part of it exists.
+                if not any(isinstance(outcome, Record) for outcome in outcomes):
+                    raise
+                results = [failure] * len(writes)
         for write, result in zip(writes, results, strict=True):
             index = chosen[write.key]
             attempts[index] -= 1

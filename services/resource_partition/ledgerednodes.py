@@ -80,7 +80,12 @@ class LedgeredNodes:
         with_ledger = sorted(set(range(len(writes))).difference(alone))
 
         async def write_alone() -> None:
-            results = await self._nodes.write_batch([writes[index] for index in alone])
+            results: Sequence[Record | Exception | None]
+            try:
+                results = await self._nodes.write_batch([writes[index] for index in alone])
+            except StorageError as failure:
+                # Of these alone: the others may be written.
+                results = [failure] * len(alone)
             for index, result in zip(alone, results, strict=True):
                 outcomes[index] = result
 
@@ -120,7 +125,12 @@ class LedgeredNodes:
                 tried.append(index)
             if not tried:
                 return
-            results = await self._transactor.transact_batch(transactions)
+            results: Sequence[Sequence[Record | None] | Exception]
+            try:
+                results = await self._transactor.transact_batch(transactions)
+            except StorageError as failure:
+                # Of this round alone: those of earlier ones may be written.
+                results = [failure] * len(transactions)
             retried: dict[int, tuple[Write, StoredLedger] | StorageError] = {}
             for index, transaction, result in zip(tried, transactions, results, strict=True):
                 if not isinstance(result, Exception):
