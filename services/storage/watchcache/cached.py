@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
-from services.base.tasks import Supervisor
+from services.base.tasks import Supervisor, first_of
 from services.storage.backing import Backing
 from services.storage.errors import (
     Expired,
@@ -181,15 +181,15 @@ class CachedStore:
         """Wait at most ``WAIT_S_MAX`` for ``revision``, asking the backing store for progress."""
         if self.view.revision >= revision:
             return True
-        if await self._progress.within(_PATIENCE_S, revision, self._clock):
-            return True
-        deadline_s = self._clock.monotonic() + WAIT_S_MAX
-        while self._clock.monotonic() < deadline_s:
-            with contextlib.suppress(StorageError):
-                await self._backing.request_progress(revision)
-            if await self._progress.within(_ASK_AGAIN_S, revision, self._clock):
-                return True
-        return False
+        # One waiter for the whole wait, however often progress is asked for.
+        with self._progress.waiting(revision) as reached:
+            await first_of(asyncio.shield(reached), self._clock.sleep(_PATIENCE_S))
+            deadline_s = self._clock.monotonic() + WAIT_S_MAX
+            while not reached.done() and self._clock.monotonic() < deadline_s:
+                with contextlib.suppress(StorageError):
+                    await self._backing.request_progress(revision)
+                await first_of(asyncio.shield(reached), self._clock.sleep(_ASK_AGAIN_S))
+            return reached.done()
 
     async def _must_reach(self, revision: int) -> None:
         if not await self._reach(revision):
