@@ -60,8 +60,9 @@ async def change(resource: Resource, key: str, transition: Transition, *, dry_ru
         if dry_run:
             return _tried(record, value)
         try:
-            lease_id = await resource.lease_id() if value is not None else 0
-            written = await store.write(_write(resource, record, value, lease_id))
+            write = _write(resource, record, value)
+            await resource.put_under_leases((write,))
+            written = await store.write(write)
         except storage.PreconditionFailed as failure:
             record, live = _current(failure, key), True
             continue
@@ -139,8 +140,8 @@ def _attempt(resource: Resource, item: _Item) -> bool:
 async def _write_chosen(resource: Resource, chosen: Sequence[_Item]) -> None:
     if not chosen:
         return
-    lease_id = await resource.lease_id() if any(item.value is not None for item in chosen) else 0
-    writes = [_write(resource, item.record, item.value, lease_id) for item in chosen if item.record is not None]
+    writes = [_write(resource, item.record, item.value) for item in chosen if item.record is not None]
+    await resource.put_under_leases(writes)
     for item, result in zip(chosen, await resource.store.write_batch(writes), strict=True):
         if isinstance(result, storage.PreconditionFailed):
             item.record, item.live = result.record, True
@@ -179,11 +180,11 @@ def _never(record: Record) -> bytes | None:
     raise AssertionError("an item that failed has no transition")
 
 
-def _write(resource: Resource, record: Record, value: bytes | None, lease_id: int) -> Write:
+def _write(resource: Resource, record: Record, value: bytes | None) -> Write:
+    replaced_bytes = len(record.value)
     if value is None:
-        return Write(record.key, value, record.revision, resource.lane)
-    # A put without the lease would take the key out of it, and the object would never expire.
-    return Write(record.key, value, record.revision, resource.update_lane(record.key), lease_id)
+        return Write(record.key, value, record.revision, resource.lane, replaced_bytes=replaced_bytes)
+    return Write(record.key, value, record.revision, resource.update_lane(record.key), replaced_bytes=replaced_bytes)
 
 
 def _current(failure: storage.PreconditionFailed, key: str) -> Record:

@@ -90,9 +90,10 @@ class Creates:
         generated = await self._prepare(draft, dry_run, {})
         attempts_left = limits.GENERATE_NAME_ATTEMPTS if generated else 1
         while True:
-            write = self._write_of(draft, await self._lease_id())
+            write = self._write_of(draft)
             if dry_run:
                 return await self._tried(write)
+            await self._resource.put_under_leases((write,))
             attempts_left -= 1
             try:
                 record = await self._commit(draft.obj, write) if traced else await self._resource.store.write(write)
@@ -150,16 +151,11 @@ class Creates:
     ) -> None:
         chosen: dict[str, int] = {}
         writes: list[Write] = []
-        try:
-            lease_id = await self._lease_id()
-        except storage.StorageError as failure:
-            outcomes[:] = [failure if outcome is None else outcome for outcome in outcomes]
-            return
         for index, draft in enumerate(drafts):
             if outcomes[index] is not None:
                 continue
             try:
-                write = self._write_of(draft, lease_id)
+                write = self._write_of(draft)
             except (StatusError, keys.InvalidKey) as failure:
                 outcomes[index] = failure
                 continue
@@ -168,6 +164,11 @@ class Creates:
                 chosen[write.key] = index
                 writes.append(write)
         if not writes:
+            return
+        try:
+            await self._resource.put_under_leases(writes)
+        except storage.StorageError as failure:
+            outcomes[:] = [failure if outcome is None else outcome for outcome in outcomes]
             return
         with tracing.commit_spans([drafts[index].obj for index in chosen.values()] if self._traced else ()):
             try:
@@ -221,12 +222,9 @@ class Creates:
         suffix = self._makers.rand.name_suffix(limits.GENERATED_SUFFIX_CHARACTERS)
         metadata.name = objects.generated_name(metadata.generate_name, suffix)
 
-    def _write_of(self, draft: Draft, lease_id: int) -> Write:
+    def _write_of(self, draft: Draft) -> Write:
         value = objects.encode(draft.obj, draft.tail)
-        return Write(keys.key_of(self._kind, draft.obj), value, 0, self._resource.lane, lease_id)
-
-    async def _lease_id(self) -> int:
-        return await self._resource.lease_id() if self._resource.lease is not None else 0
+        return Write(keys.key_of(self._kind, draft.obj), value, 0, self._resource.lane)
 
     async def _commit(self, obj: Any, write: Write) -> Record | None:
         with tracing.commit_spans((obj,)):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from services.api.kinds import LEASES, Kind
-from services.storage.interface import Lane, ResourceStore
+from services.storage.interface import Lane, ResourceStore, Write
 
 _NODE_LEASES = "/kube-node-lease/"
 
-LeaseMaker = Callable[[], Awaitable[int]]
+LeaseMaker = Callable[[int], Awaitable[int]]
+"""From the size of a value in bytes to the etcd lease that it is to be written under."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Resource:
         """As ``lane``, but renewals of node leases may gather."""
         return Lane.HEARTBEAT if self.kind is LEASES and _NODE_LEASES in key else self.lane
 
-    async def lease_id(self) -> int:
-        """The lease for a write of now, 0 for none. Raises ``storage.Unavailable``."""
-        return await self.lease() if self.lease is not None else 0
+    async def put_under_leases(self, writes: Iterable[Write]) -> None:
+        """Give each put its lease, if objects of this kind expire; to be called before any of ``writes`` is sent.
+
+        An update needs one as well: without, the key would leave its lease, and the object would never expire.
+        Raises ``storage.Unavailable``.
+        """
+        if self.lease is None:
+            return
+        for write in writes:
+            if write.value is not None:
+                write.lease_id = await self.lease(len(write.value))

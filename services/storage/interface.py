@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -97,6 +97,8 @@ class Write:
     ``value``: bytes to put; None deletes the key.
     ``expected_revision``: None: unconditional; 0: the key must be absent; N: its last write must be revision N.
     ``lease_id``: etcd lease that owns the key, 0 for none.
+    ``replaced_bytes``: the size of the value that the key is to lose, if the writer knows it, else 0. Watches are sent
+    that value with a deletion, so what is committed together is measured by it.
 
     An unconditional write still goes to the store as a conditional one on what the key is found to hold, so that it
     takes effect once. A conditional delete of an absent key raises ``KeyNotFound``, as an unconditional one does.
@@ -107,6 +109,7 @@ class Write:
     expected_revision: int | None
     lane: Lane = Lane.WORKLOAD
     lease_id: int = 0
+    replaced_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

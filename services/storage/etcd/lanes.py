@@ -72,7 +72,7 @@ class Pending:
         self.index = index
         self.deadline_s = deadline_s
         self.settled = False
-        self.size_bytes = 3 * len(self.key) + len(write.value or b"") + _OVERHEAD_BYTES
+        self.size_bytes = 3 * len(self.key) + _value_bytes(write) + _OVERHEAD_BYTES
 
     @property
     def writes(self) -> Sequence[Write]:
@@ -103,12 +103,22 @@ class PendingTransaction(Pending):
         self.settled = False
         size_bytes = _OVERHEAD_BYTES * len(writes)
         for key, write in zip(self.keys, writes, strict=True):
-            size_bytes += 3 * len(key) + len(write.value or b"")
+            size_bytes += 3 * len(key) + _value_bytes(write)
         self.size_bytes = size_bytes
 
     @property
     def writes(self) -> Sequence[Write]:
         return self._writes
+
+
+def _value_bytes(write: Write) -> int:
+    """Of what etcd is sent or of what watches are, whichever is more.
+
+    A deletion is nothing to etcd, but a watch is told the whole old value, and in one message all that has one
+    revision. So is a watch whose selection the new value is no longer in.
+    """
+    new_bytes = len(write.value) if write.value is not None else 0
+    return new_bytes if new_bytes > write.replaced_bytes else write.replaced_bytes
 
 
 class Lanes:

@@ -50,6 +50,19 @@ async def test_a_batch_ends_at_the_limit_of_bytes_but_is_never_empty() -> None:
     assert _keys(lanes.take(10, 1_000)) == ["b", "c"]
 
 
+async def test_a_deletion_is_as_large_as_what_watches_are_told_of_it() -> None:
+    lanes = Lanes(100)
+    for key in "abc":
+        lanes.push(Pending(Write(key, None, 7, replaced_bytes=600), Outcomes(1), 0, 10.0))
+    # One that leaves a selection with its new value is a deletion to those who watch that selection.
+    lanes.push(Pending(Write("d", b"v", 7, replaced_bytes=600), Outcomes(1), 0, 10.0))
+    deletes = [Write(key, None, 7, replaced_bytes=600) for key in "ef"]
+    lanes.push(PendingTransaction(deletes, Outcomes(1), 0, 10.0))
+    lanes.push(_pending("g", value=b"v" * 300))
+    taken = [_keys(lanes.take(10, 1_500)) for _ in range(4)]
+    assert taken == [["a", "b"], ["c", "d"], ["e"], ["g"]]
+
+
 def _write(key: str, lane: Lane = Lane.WORKLOAD) -> Write:
     return Write(key, b"v", 0, lane)
 
