@@ -20,6 +20,9 @@ from services.storage.watchcache.watcher import CacheWatcher, Joined
 
 _EVENT_OVERHEAD_BYTES = 24
 _JOINED_MAX = 4096
+# A revision is never split, however large it is. Of such a message (16 MiB at most, ``services.rpc.channel``) two
+# batches can be part, one of live events and one of bulk, and about 1 MiB that was there before them.
+_REVISION_BYTES_MAX = 6 << 20
 
 
 class Stream:
@@ -162,6 +165,8 @@ class Stream:
         last = 0
         for index, change in enumerate(changes):
             if size >= limit_bytes and change.revision != last:
+                if size > limit_bytes + _REVISION_BYTES_MAX:
+                    break
                 return Joined(_batch(last, events), changes[index].sequence, drained=False)
             last = change.revision
             if change.revision <= after:
@@ -170,6 +175,8 @@ class Stream:
             if event is not None:
                 events.append(event)
                 size += len(event.record.value) + _EVENT_OVERHEAD_BYTES
+        if size > limit_bytes + _REVISION_BYTES_MAX:
+            return Joined(None, self._released, drained=True, too_large=True)
         # Nothing more for this feed up to the collection's own position: resume there, not at the last event.
         revision = last if self.pending(feed) else self.revision
         return Joined(_batch(revision, events), self._released, drained=True)

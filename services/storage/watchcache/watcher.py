@@ -21,12 +21,13 @@ class Joined(NamedTuple):
     """A part of the window as one selection sees it.
 
     ``batch`` None: nothing in it concerns the selection. ``next``: the position after it. ``drained``: that is as far
-    as the last round released the window.
+    as the last round released the window. ``too_large``: a revision is next that no message can hold.
     """
 
     batch: WatchBatch | None
     next: int
     drained: bool
+    too_large: bool = False
 
 
 class Phase(enum.Enum):
@@ -184,6 +185,10 @@ class CacheWatcher:
             joined = self._stream.read(
                 self.feed, self._prefix, self._selection, self._position, self._after, limit_bytes
             )
+            if joined.too_large:
+                # The message would fail, and with it the whole stream of watches; so would every try to resume.
+                self.expire(self._stream.revision)
+                raise self._failure or AssertionError("it has just expired")
             self._position = max(self._position, joined.next)
             if joined.batch is not None:
                 self._revision = joined.batch.revision

@@ -247,6 +247,34 @@ def test_a_watch_that_falls_out_of_the_window_is_told_where_it_was() -> None:
     asyncio.run(scenario())
 
 
+def test_a_revision_that_no_message_can_hold_ends_the_watches_it_concerns_and_no_others() -> None:
+    async def scenario() -> None:
+        view = View(PREFIX, attributes_of, "spec.nodeName", WindowBounds(), FakeClock())
+        view.replace((), 1)
+        everything = [view.watch(WatchQuery(PREFIX, EVERYTHING, 1, initial_events=False)) for _ in range(2)]
+        small = view.watch(WatchQuery(PREFIX + "b/", EVERYTHING, 1, initial_events=False))
+        keys = [f"{PREFIX}a/n/{number}" for number in range(18)]
+        entries = [FeedEntry(key, pod("x", note="x" * 1_000_000), 2 + n) for n, key in enumerate(keys)]
+        view.apply(20, [*entries, FeedEntry(PREFIX + "b/n/x", pod("x"), 20)])
+        # One by one they are no trouble.
+        for watcher in everything:
+            assert len(await _read(watcher, 1 << 20)) == len(keys) + 1
+        assert len(await _read(small, 1 << 20)) == 1
+        view.apply(21, [FeedEntry(key, None, 21) for key in [*keys, PREFIX + "b/n/x"]])
+        await asyncio.sleep(0)
+        resumed = view.watch(WatchQuery(PREFIX, EVERYTHING, 20, initial_events=False))
+        for watcher in (*everything, resumed):
+            for _ in range(2):  # nothing follows, ever
+                with pytest.raises(Expired) as caught:
+                    watcher.take()
+                assert (caught.value.revision, caught.value.oldest) == (20, 21)
+        assert await _read(small, 1 << 20) == [("DELETED", PREFIX + "b/n/x", 21)]
+        again = view.watch(WatchQuery(PREFIX, EVERYTHING, caught.value.oldest, initial_events=False))
+        assert again.take() is None
+
+    asyncio.run(scenario())
+
+
 def test_watches_at_one_position_share_one_batch() -> None:
     async def scenario() -> None:
         subject = Subject(16, 16)
