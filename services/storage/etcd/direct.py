@@ -7,11 +7,12 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from services.base.tasks import first_of
 from services.storage.backing import FeedEntry
-from services.storage.errors import Expired
+from services.storage.errors import Expired, SlowWatcher
 from services.storage.etcd.feed import Feed
 from services.storage.interface import AttributesOf, Record, WatchBatch, WatchQuery
-from services.storage.items import Item
+from services.storage.items import Change, Item
 from services.storage.watchcache.ring import WindowBounds
 from services.storage.watchcache.stream import Stream
 from services.storage.watchcache.watcher import CacheWatcher, Start
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
     from services.storage.etcd.backend import EtcdBackend
 
 
+# What may be unread before no more is read from etcd, which then keeps it; and how long the reader has to go on.
+UNREAD_BYTES_MAX = 8 << 20
+PATIENCE_S = WindowBounds().span_s
+_CHANGE_OVERHEAD_BYTES = 512
+
+
 class DirectWatcher:
-    """An ``interface.Watcher``. Old states come from etcd (``prev_kv``), so nothing but the window is kept here."""
+    """An ``interface.Watcher``. Old states come from etcd (``prev_kv``), so nothing but the window is kept here.
+
+    The window is this watch's alone: what was read goes at once. Whoever comes back to many changes must have the time
+    to read them, so it is only ended (``SlowWatcher``) if it reads nothing while ``UNREAD_BYTES_MAX`` wait.
+    """
 
     def __init__(
         self,
@@ -33,6 +44,9 @@ class DirectWatcher:
         feed: Feed,
     ) -> None:
         self._attributes_of = attributes_of
+        self._clock = backend.clock
+        self._unread_bytes = 0
+        self._read = asyncio.Event()
         self._feed = feed
         self._stream = Stream(query.prefix, None, WindowBounds(), backend.clock)
         self._stream.restart(revision)
@@ -43,7 +57,12 @@ class DirectWatcher:
         self._task: asyncio.Task[None] = backend.start(self._follow(revision), name=f"watch-{query.prefix}")
 
     def take(self, limit_bytes: int = 1 << 20) -> WatchBatch | None:
-        return self._watcher.take(limit_bytes)
+        batch = self._watcher.take(limit_bytes)
+        read = self._stream.ring.forget(self._watcher.position)
+        if read:
+            self._unread_bytes -= sum(map(_size_bytes, read))
+            self._read.set()
+        return batch
 
     async def wait(self) -> None:
         await self._watcher.wait()
@@ -68,10 +87,20 @@ class DirectWatcher:
                     for entry in batch.entries:
                         self._push(entry)
                     self._stream.settle(batch.revision)
+                    if not self._watcher.closed and self._unread_bytes > UNREAD_BYTES_MAX:
+                        await self._let_read()
                     if self._watcher.closed:
                         return
         except Expired as gone:
             self._watcher.expire(gone.oldest, type(gone))
+
+    async def _let_read(self) -> None:
+        """Until few enough bytes are unread, or the reader has read none for too long, which ends the watch."""
+        while self._unread_bytes > UNREAD_BYTES_MAX and not self._watcher.closed:
+            self._read.clear()
+            await first_of(self._read.wait(), self._clock.sleep(PATIENCE_S))
+            if not self._read.is_set() and not self._watcher.closed:
+                self._watcher.fail(SlowWatcher(self._watcher.resume_revision))
 
     def _push(self, entry: FeedEntry) -> None:
         old = self._item(entry.key, entry.previous, entry.previous_revision)
@@ -79,7 +108,13 @@ class DirectWatcher:
         if old is None and new is None:
             # A deletion whose old state is compacted away: what it means for a selection cannot be told.
             raise Expired(self._stream.revision, entry.revision)
-        self._stream.push(entry.revision, old, new)
+        change = self._stream.push(entry.revision, old, new)
+        self._unread_bytes += _size_bytes(change)
 
     def _item(self, key: str, value: bytes | None, revision: int) -> Item | None:
         return None if value is None else Item(key, value, revision, self._attributes_of)
+
+
+def _size_bytes(change: Change) -> int:
+    old, new = change.old, change.new
+    return _CHANGE_OVERHEAD_BYTES + (len(old.value) if old else 0) + (len(new.value) if new else 0)

@@ -9,10 +9,13 @@ import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import cast
 
 from services.storage.items import Change
 
 _COMPACT_AT = 1024
+# What stands for a change that is dropped, until there are enough of them to move the others up.
+_DROPPED = cast(Change, None)
 _sequence = attrgetter("sequence")
 _revision = attrgetter("revision")
 
@@ -57,6 +60,7 @@ class Log:
         return self._changes[self._head + offset]
 
     def drop_first(self) -> None:
+        self._changes[self._head] = _DROPPED  # its values go at once
         self._head += 1
         if self._head >= _COMPACT_AT and self._head * 2 >= len(self._changes):
             del self._changes[: self._head]
@@ -134,6 +138,13 @@ class Ring:
         while self._log and self._log.first.revision <= revision:
             self._evict()
         self.floor = max(self.floor, revision)
+
+    def forget(self, sequence: int) -> Sequence[Change]:
+        """Forget changes before ``sequence``, and return them: everybody who reads here has read them."""
+        read = self._log.between(self.start, sequence)
+        for _ in read:
+            self._evict()
+        return read
 
     def sequence_after(self, revision: int) -> int:
         """The sequence of the first change after ``revision`` (≥ floor)."""

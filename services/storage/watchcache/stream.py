@@ -44,12 +44,13 @@ class Stream:
 
     # -- what happens to the collection
 
-    def push(self, revision: int, old: Item | None, new: Item | None) -> None:
+    def push(self, revision: int, old: Item | None, new: Item | None) -> Change:
         """One key's change. Call ``settle`` when the last one of the newest revision is in."""
         change = Change(self.ring.end, revision, old, new, self._clock.monotonic())
         for name in self.ring.append(change):
             self._rouse(name, change.sequence)
         self._rouse("", change.sequence)
+        return change
 
     def settle(self, revision: int) -> None:
         """The collection is complete up to ``revision``."""

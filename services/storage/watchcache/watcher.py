@@ -128,6 +128,11 @@ class CacheWatcher:
         return max(self._revision, self._after) if self._state is None else 0
 
     @property
+    def position(self) -> int:
+        """The sequence of the first change that may not have been handed out."""
+        return self._position
+
+    @property
     def closed(self) -> bool:
         return self._closed or self._failure is not None
 
@@ -143,7 +148,11 @@ class CacheWatcher:
 
     def expire(self, oldest: int, failure: type[Expired] = Expired) -> None:
         """The window no longer holds what this watch has yet to see."""
-        self._failure = failure(self.resume_revision, oldest)
+        self.fail(failure(self.resume_revision, oldest))
+
+    def fail(self, failure: StorageError) -> None:
+        """End the watch with ``failure``."""
+        self._failure = failure
         self._state = None
         self._stream.forget(self)
         self._signal()
