@@ -26,6 +26,14 @@ OPENINGS_PER_STREAM_MAX = 256
 # A watch counts as opened when its initial state is sent, or after this time: its reader may be slow.
 OPENING_S_MAX = 5.0
 
+# What a list waits for longer than this, it waits for without its place.
+LIST_FRESHNESS_S_MAX = 0.05
+# A list of which not even one part is taken in this time is given up.
+LIST_UNREAD_S_MAX = 5.0
+
+# Answers of a multiplexed stream that are not written yet; it is not read on before.
+ANSWERS_PER_STREAM_MAX = 256
+
 # Names that generateName tries before it gives up (KEP-4420).
 GENERATE_NAME_ATTEMPTS = 8
 GENERATED_NAME_CHARACTERS_MAX = 63
@@ -37,7 +45,7 @@ WRITE_ATTEMPTS = 16
 # Items of a batch after which other tasks get a turn.
 ITEMS_PER_TURN = 64
 
-# Server-side end of a typed watch, seconds; the client's own timeout is shorter as a rule.
+# Server-side end of a watch, seconds; the client's own timeout is shorter as a rule.
 WATCH_TIMEOUT_S = (1800.0, 3600.0)
 BOOKMARK_BEFORE_TIMEOUT_S = 2.0
 

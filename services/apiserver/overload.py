@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from services.api.kinds import NODES, PODS, Kind
 from services.apiserver import limits, metrics
+from services.apiserver.lists import Aside, Unread
 from services.rpc import status
 from services.rpc.lanes import Budget, Lane
 from services.rpc.status import StatusError
@@ -35,8 +36,10 @@ class OverloadConfig:
     """``*_at_once_max``: calls under way; ``*_waiting_max``: calls in line, none longer than ``wait_s_max``.
 
     ``openings``: watches whose initial state is not yet sent. ``typed_watches_max``: typed watches that are open, each
-    a stream of its own; ``multiplexed_watches_max``: watches on one multiplexed stream. ``workload_bytes_max``,
-    ``system_bytes_max``: bytes of the requests under way. ``retry_after_s``: what those are told who are refused.
+    a stream of its own; ``multiplexed_streams_max``, ``multiplexed_watches_max``: multiplexed streams, and watches on
+    one of them. ``lists_waiting_max`` is also how many lists may wait for freshness. ``workload_bytes_max``,
+    ``system_bytes_max``: bytes of the requests under way. ``lists_unread_bytes_max``: parts of lists that were given
+    up because nobody read them. ``retry_after_s``: what those are told who are refused.
     """
 
     writes_at_once_max: int = 128
@@ -48,6 +51,7 @@ class OverloadConfig:
     openings_at_once_max: int = 64
     openings_waiting_max: int = 4096
     typed_watches_max: int = 5_000
+    multiplexed_streams_max: int = 20_000
     multiplexed_watches_max: int = 100_000
     system_at_once_max: int = 512
     system_waiting_max: int = 8192
@@ -55,6 +59,7 @@ class OverloadConfig:
     retry_after_s: float = 1.0
     workload_bytes_max: int = 64 << 20
     system_bytes_max: int = 32 << 20
+    lists_unread_bytes_max: int = 64 << 20
 
 
 class Bulk:
@@ -93,10 +98,11 @@ class Bulk:
 
 
 class Standing:
-    """Watches that stand: how many, and how many may. Unlike a lane's, their places are kept for an hour, so that
-    nobody waits for one."""
+    """Watches, or streams of them, that stand: how many, and how many may. Unlike a lane's, their places are kept for
+    an hour, so that nobody waits for one."""
 
-    def __init__(self, most: int, retry_after_s: float) -> None:
+    def __init__(self, name: str, most: int, retry_after_s: float) -> None:
+        self._name = name
         self.count = 0
         self.refused = 0
         self._most = most
@@ -107,7 +113,7 @@ class Standing:
         """One more while inside. Raises ``StatusError`` (TooManyRequests)."""
         if self.count >= self._most:
             self.refused += 1
-            raise too_many_watches(f"{self._most} open watches are the limit of this server", self._retry_after_s)
+            raise too_many_watches(f"{self._most} open {self._name} are the limit of this server", self._retry_after_s)
         self.count += 1
         try:
             yield
@@ -131,8 +137,13 @@ class Overload:
         self.openings = self._lane("watches", config.openings_at_once_max, config.openings_waiting_max, workload)
         self.system = self._lane("heartbeats", config.system_at_once_max, config.system_waiting_max, system)
         self.bulk = Bulk((self.writes, self.reads, self.system), (self.lists, self.openings))
-        self.typed_watches = Standing(config.typed_watches_max, config.retry_after_s)
+        self.lists_aside = Aside(self.lists, limits.LIST_FRESHNESS_S_MAX, config.lists_waiting_max)
+        unread = Budget(config.lists_unread_bytes_max)
+        self.lists_unread = Unread(limits.LIST_UNREAD_S_MAX, unread, config.retry_after_s)
+        self.typed_watches = Standing("watches", config.typed_watches_max, config.retry_after_s)
+        self.multiplexed_streams = Standing("watch streams", config.multiplexed_streams_max, config.retry_after_s)
         metrics.REFUSED.labels("open watches").set_function(lambda: self.typed_watches.refused)
+        metrics.REFUSED.labels("watch streams").set_function(lambda: self.multiplexed_streams.refused)
         metrics.follow_lanes((self.writes, self.reads, self.lists, self.openings, self.system))
 
     def lane_of(self, kind: Kind, verb: str) -> Lane:

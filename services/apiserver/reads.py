@@ -9,11 +9,13 @@ from services.api.kinds import Kind
 from services.api.pb.ursa.meta.v1.meta_pb2 import GetRequest, ListRequest
 from services.apiserver import limits, scope
 from services.apiserver.continuation import INCONSISTENT, ContinueTokens, Position
+from services.apiserver.lists import Sending
 from services.apiserver.objects import parse_request
-from services.apiserver.overload import Bulk
+from services.apiserver.overload import Overload
 from services.apiserver.resource import Resource
 from services.rpc import status
 from services.rpc.handlers import Context
+from services.rpc.lanes import Place
 from services.rpc.status import Violation
 from services.storage import errors as storage
 from services.storage.interface import ListQuery, Match, Page
@@ -24,12 +26,14 @@ _MATCHES = {match.value: match for match in Match}
 class Reads:
     """Get and List of one kind."""
 
-    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens, bulk: Bulk) -> None:
+    def __init__(self, resource: Resource, gate: scope.TenantGate, tokens: ContinueTokens, overload: Overload) -> None:
         self._resource = resource
         self._kind = resource.kind
         self._gate = gate
         self._tokens = tokens
-        self._bulk = bulk
+        self._bulk = overload.bulk
+        self._aside = overload.lists_aside
+        self._unread = overload.lists_unread
 
     async def get(self, request: bytes, context: Context) -> bytes:
         wanted = parse_request(GetRequest, request)
@@ -40,7 +44,7 @@ class Reads:
         record = await self._resource.store.get(key, revision)
         return wire.with_resource_version(record.value, record.revision)
 
-    async def list(self, request: bytes, context: Context) -> None:
+    async def list(self, request: bytes, context: Context, place: Place) -> None:
         wanted = parse_request(ListRequest, request)
         prefix, selection = scope.collection(self._kind, wanted)
         if self._kind.tenant_scoped and wanted.tenant != "*":
@@ -49,26 +53,28 @@ class Reads:
         bound = query_text(self._kind, wanted)
         query = await self._query(wanted, prefix, selection, bound)
         try:
-            page = await self._resource.store.list(query)
+            page = await self._aside.page(place, lambda: self._resource.store.list(query))
         except storage.Expired as failure:
             raise await self._expired(failure, query, bound) from failure
         token = ""
         if page.more:
             token = await self._tokens.make(Position(page.revision, page.records[-1].key), bound)
-        await self._send(page, token, context)
+        sending, meta = Sending(place, page.records), wire.list_meta(*_meta(page, token))
+        del page  # whoever gives up the list gives up its page with it
+        await self._send(sending, meta, context)
 
-    async def _send(self, page: Page, token: str, context: Context) -> None:
+    async def _send(self, sending: Sending, meta: bytes, context: Context) -> None:
         """Parts of about 1 MB, smaller ones while there is other work; the metadata goes with the last one."""
-        records = page.records
-        start = 0
+        start, end = 0, len(sending.records)
         while True:
             async with self._bulk:
-                part, start = wire.list_items(records, start, self._bulk.part_bytes)
-                if start >= len(records):
-                    part.append(wire.list_meta(page.revision, token, page.remaining if token else None))
+                part, start = wire.list_items(sending.records, start, self._bulk.part_bytes)
+                if start >= end:
+                    part.append(meta)
                 joined = b"".join(part)
-            await context.write(joined)
-            if start >= len(records):
+                part.clear()
+            await self._unread.write(sending, joined, context.write)
+            if start >= end:
                 return
 
     async def _query(self, wanted: Any, prefix: str, selection: Any, bound: str) -> ListQuery:
@@ -92,6 +98,10 @@ class Reads:
             "anew, or go on with the inconsistent token in the details",
             metadata=metadata,
         )
+
+
+def _meta(page: Page, token: str) -> tuple[int, str, int | None]:
+    return page.revision, token, page.remaining if token else None
 
 
 def resource_version(request: Any) -> int | None:

@@ -98,7 +98,7 @@ class ApiServer:
 
     def _methods(self, resource: Resource) -> dict[str, Handler]:
         kind, around = resource.kind, self._surroundings
-        reads = Reads(resource, around.gate, around.tokens, self.overload.bulk)
+        reads = Reads(resource, around.gate, around.tokens, self.overload)
         watch = TypedWatch(
             resource,
             around.gate,
@@ -111,7 +111,7 @@ class ApiServer:
         writes = self.writes[kind.resource]
         table = {
             "Get": self.unary(kind, "GET", reads.get),
-            "List": handlers.server_stream(
+            "List": handlers.placed_stream(
                 reads.list,
                 translate=partial(translate, kind),
                 observe=metrics.observer("LIST", kind.resource),

@@ -65,17 +65,27 @@ def server_stream(
 ) -> Handler:
     """bytes → a stream of bytes, which the behaviour writes to the context. It has its place in ``lane`` throughout."""
 
+    async def placed(request: bytes, context: Context, _: Place) -> None:
+        await behaviour(request, context)
+
+    return placed_stream(placed, translate=translate, observe=observe, clock=clock, lane=lane)
+
+
+def placed_stream(
+    behaviour: OpeningBehaviour, *, translate: Translate, observe: Observe, clock: Clock, lane: Lane
+) -> Handler:
+    """As ``server_stream``, but the behaviour may leave its place while it has no use for it."""
+
     async def admitted(_requests: Any, context: Context) -> None:
-        if not lane.enter() and not await lane.wait():
-            raise lane.refusal()
+        place = await place_in(lane)
         size_bytes = 0
         try:
             request = await _request(context, lane)
             size_bytes = len(request)
-            await behaviour(request, context)
+            await behaviour(request, context, place)
         finally:
             lane.budget.give(size_bytes)
-            lane.leave()
+            place.leave()
 
     return grpc.stream_stream_rpc_method_handler(_streaming(admitted, translate, observe, clock))
 

@@ -127,21 +127,31 @@ class Lane:
 
 
 class Place:
-    """A place in a lane that is left once, by whoever is first to."""
+    """A place in a lane that is left once, by whoever is first to; and may be taken again."""
 
-    __slots__ = ("_lane",)
+    __slots__ = ("_lane", "left")
 
     def __init__(self, lane: Lane) -> None:
-        self._lane: Lane | None = lane
-
-    @property
-    def left(self) -> bool:
-        return self._lane is None
+        self._lane = lane
+        self.left = False
 
     def leave(self) -> None:
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.leave()
+        if not self.left:
+            self.left = True
+            self._lane.leave()
+
+    def retake_at_once(self) -> bool:
+        """True: a place was free. Only for one that was left."""
+        if not self._lane.enter():
+            return False
+        self.left = False
+        return True
+
+    async def retake(self) -> None:
+        """Stand in line again. Raises ``StatusError`` (TooManyRequests)."""
+        if not self._lane.enter() and not await self._lane.wait():
+            raise self._lane.refusal()
+        self.left = False
 
 
 async def place_in(lane: Lane) -> Place:
