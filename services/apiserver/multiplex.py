@@ -24,6 +24,8 @@ from services.apiserver.opening import Openings
 from services.apiserver.overload import Overload, too_many_watches
 from services.apiserver.resource import Resource
 from services.apiserver.watching import Draining, as_status, open_watch, timeout_timers
+from services.apiserver.wheel import Wheel
+from services.base.rand import Rand
 from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.lanes import Place, place_in
@@ -34,9 +36,10 @@ from services.storage.interface import Watcher
 
 class _Watch:
     """One watch of a stream. ``live``: it has caught up once, so what it has now is news, which may gather for
-    ``gather_s``."""
+    ``gather_s``. ``bookmark_due``: it is to be told where it is before it ends."""
 
     __slots__ = (
+        "bookmark_due",
         "encoder",
         "gather_s",
         "live",
@@ -64,6 +67,7 @@ class _Watch:
         self.task: asyncio.Task[None] | None = None
         self.timers: list[asyncio.TimerHandle] = []
         self.place: Place | None = None
+        self.bookmark_due = False
         self.live = False
         self.queued = False
 
@@ -89,6 +93,7 @@ class _Watch:
             self.task.cancel()
         for timer in self.timers:
             timer.cancel()
+        self.stream.ends.discard(self)
         if self.watcher is not None:
             self.watcher.set_wake(None)
             self.watcher.close()
@@ -98,19 +103,27 @@ class WatchService:
     """The multiplexed watch over all kinds of a partition."""
 
     def __init__(
-        self, resources: Mapping[str, Resource], gate: scope.TenantGate, draining: Draining, overload: Overload
+        self,
+        resources: Mapping[str, Resource],
+        gate: scope.TenantGate,
+        draining: Draining,
+        overload: Overload,
+        rand: Rand,
     ) -> None:
         self.resources = resources
         self.gate = gate
         self.draining = draining
+        self.rand = rand
         self.openings = overload.openings
+        self.streams = overload.multiplexed_streams
         self.watches_max = overload.config.multiplexed_watches_max
         self.retry_after_s = overload.config.retry_after_s
         self.encoders = {name: frames.BatchEncoder() for name in resources}
 
     async def watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await context.send_initial_metadata(())
-        await WatchStream(self).serve(requests, context)
+        with self.streams.one():
+            await context.send_initial_metadata(())
+            await WatchStream(self).serve(requests, context)
 
 
 class WatchStream:
@@ -120,11 +133,13 @@ class WatchStream:
         self._service = service
         self._watches: dict[int, _Watch] = {}
         self._control: list[bytes] = []
+        self._read_on = asyncio.Event()
         self._half_closed = False
         self._at_once = asyncio.Semaphore(limits.OPENINGS_PER_STREAM_MAX)
         self.openings = Openings(limits.OPENING_S_MAX)
         self.live: deque[_Watch] = deque()
         self.bulk: deque[_Watch] = deque()
+        self.ends: Wheel[_Watch] = Wheel(self._time_out)
         self.awake = asyncio.Event()
         self.gathering = Gathering(asyncio.get_running_loop(), self.awake.set)
 
@@ -143,6 +158,7 @@ class WatchStream:
             for watch in self._watches.values():
                 watch.close()
             self.openings.close()
+            self.ends.close()
             self.gathering.close()
 
     # The client's side
@@ -157,6 +173,13 @@ class WatchStream:
                     self._cancel(message.cancel.watch_id)
                 case _:
                     raise status.bad_field("request", "neither create nor cancel is set")
+            await self._answered()
+
+    async def _answered(self) -> None:
+        """A client that does not read what it is told is not told more, and so not read from."""
+        while len(self._control) >= limits.ANSWERS_PER_STREAM_MAX:
+            self._read_on.clear()
+            await self._read_on.wait()
 
     async def _create(self, create: Any, tasks: asyncio.TaskGroup) -> None:
         watch_id = create.watch_id
@@ -204,8 +227,20 @@ class WatchStream:
                 partial(self._expire, watch),
                 bookmarks=selection.allow_watch_bookmarks,
             )
+        else:
+            watch.bookmark_due = selection.allow_watch_bookmarks
+            timeout_s = self._service.rand.uniform(*limits.WATCH_TIMEOUT_S)
+            self.ends.add(watch, timeout_s - limits.BOOKMARK_BEFORE_TIMEOUT_S)
         watcher.set_wake(watch.wake)
         watch.wake()
+
+    def _time_out(self, watch: _Watch) -> None:
+        if watch.bookmark_due and watch.watcher is not None:
+            watch.bookmark_due = False
+            self.ends.add(watch, limits.BOOKMARK_BEFORE_TIMEOUT_S)
+            watch.watcher.request_bookmark()
+        else:
+            self._expire(watch)
 
     def _expire(self, watch: _Watch) -> None:
         if self._watches.pop(watch.watch_id, None) is not None:
@@ -255,6 +290,7 @@ class WatchStream:
         """
         parts = self._control
         self._control = []
+        self._read_on.set()
         self._collect(self.live, limits.MESSAGE_BYTES_TARGET - limits.BULK_BYTES_TARGET, parts)
         self._collect(self.bulk, limits.BULK_BYTES_TARGET, parts)
         # An error found while collecting ends its watch; it goes last, after all its events.

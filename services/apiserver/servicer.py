@@ -64,7 +64,8 @@ class ApiServer:
             table = {**self._methods(resource), **(extra or {}).get(name, {})}
             urgent = [method for method in table if self.overload.is_urgent(resource.kind, method)]
             server.add(resource.kind.service, table, urgent)
-        service = WatchService(self.resources, self._surroundings.gate, self._draining, self.overload)
+        around = self._surroundings
+        service = WatchService(self.resources, around.gate, self._draining, self.overload, around.makers.rand)
         watch = _counted("WATCH", "*", service.watch)
         server.add(
             methods.WATCH_SERVICE,

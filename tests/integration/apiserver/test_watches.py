@@ -25,9 +25,15 @@ from services.api.pb.ursa.watch.v1.watch_pb2 import (
     WatchClientMessage,
     WatchServerMessage,
 )
+from services.apiserver import limits
+from services.base.clock import SystemClock
+from services.base.rand import Rand
+from services.base.tasks import Supervisor
+from services.client.informer import Informer
+from services.client.partitions import Connection
 from services.rpc import methods
 from services.rpc.status import from_status
-from tests.integration.apiserver.world import World, binding, pod, refused
+from tests.integration.apiserver.world import World, binding, eventually, pod, refused
 
 pytestmark = pytest.mark.etcd
 
@@ -249,6 +255,61 @@ async def test_a_half_closed_stream_goes_on_until_its_watches_end(world: World, 
         assert (await watches.next(1)).canceled
         async with asyncio.timeout(5):
             assert await watches.call.read() is grpc.aio.EOF
+
+
+async def test_a_multiplexed_watch_that_names_no_timeout_has_one(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WATCH_TIMEOUT_S", (3.0, 3.0))
+    async with mux(world) as watches:
+        await watches.create(1, "pods", tenant=acme, allow_watch_bookmarks=True, send_initial_events=False)
+        await watches.create(2, "pods", tenant=acme, send_initial_events=False)
+        await watches.create(3, "pods", tenant=acme, timeout_seconds=60)
+        for watch_id in (1, 2, 3):
+            assert (await watches.next(watch_id)).created
+        assert (await watches.next(1)).bookmark
+        ended = await watches.next(1)
+        assert (ended.canceled, ended.HasField("error")) == (True, False)
+        assert (await watches.next(2)).canceled
+        # They ended alone.
+        await world.pods.create(pod(acme, "a"))
+        assert await watches.events(3, 1) == [(ADDED, "a")]
+
+
+async def test_an_informer_resumes_where_the_server_ended_its_watch(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WATCH_TIMEOUT_S", (2.5, 3.0))
+    opened: list[int | None] = []
+    opening = Informer._open
+
+    def spied(informer: Informer[Any], resource_version: int | None) -> None:
+        opened.append(resource_version)
+        opening(informer, resource_version)
+
+    monkeypatch.setattr(Informer, "_open", spied)
+    connection = Connection("tp-1", [world.tp.endpoint], SystemClock(), Rand(1))
+    informer = Informer(connection.mux, kinds.PODS, tenant=acme).start()
+    try:
+        async with Supervisor() as tasks:
+            running = tasks.start(connection.run(), name="connection")
+            await informer.synced.wait()
+
+            async def resumed() -> bool:
+                return len(opened) >= 2 and informer.connected
+
+            await eventually(resumed)
+            first = await world.pods.create(pod(acme, "a"))
+
+            async def there() -> bool:
+                return [one.metadata.uid for one in informer.store.values()] == [first.metadata.uid]
+
+            await eventually(there)
+            assert opened[0] is None
+            assert None not in opened[1:], "no list but the first"
+            running.cancel()
+    finally:
+        informer.close()
 
 
 async def test_a_typed_watch_ends_at_its_timeout_after_a_bookmark(world: World, acme: str) -> None:

@@ -28,7 +28,7 @@ from tests.support.etcd import EtcdProcess, free_port
 pytestmark = pytest.mark.etcd
 
 PORTS = range(21_000, 21_200)
-LIMITS = OverloadConfig(typed_watches_max=3, multiplexed_watches_max=2, retry_after_s=0.25)
+LIMITS = OverloadConfig(typed_watches_max=3, multiplexed_watches_max=2, multiplexed_streams_max=2, retry_after_s=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +124,32 @@ async def test_a_multiplexed_stream_has_a_limit_of_its_own(partition: Partition)
         assert (await until(1)).canceled
         assert (await create(4)).created
     call.cancel()
+
+
+async def test_streams_beyond_the_limit_are_told_when_to_come_back(partition: Partition) -> None:
+    method: Any = partition.channel.stream_stream(methods.WATCH_METHOD)
+
+    async def opened() -> Any:
+        call = method()
+        await call.initial_metadata()
+        return call
+
+    async with asyncio.timeout(30):
+        first, second = await opened(), await opened()
+        refused = await refusal(method())
+        assert (refused.code.name, refused.reason, refused.retry_after_s) == (
+            "RESOURCE_EXHAUSTED",
+            "TooManyRequests",
+            0.25,
+        )
+        first.cancel()
+        streams = partition.host.api.overload.multiplexed_streams
+
+        async def one_left() -> bool:
+            return streams.count == 1
+
+        await eventually(one_left)
+        third = await opened()
+        assert not third.done()
+        second.cancel()
+        third.cancel()
