@@ -43,7 +43,7 @@ class ContinueTokens:
     async def make(self, position: Position, query: str) -> str:
         """``query``: the kind and everything that selects, as text; a token is good for the same query only."""
         payload = msgspec.msgpack.encode((position.revision, position.start_key))
-        return base64.urlsafe_b64encode(await self._mac(payload, query) + payload).decode().rstrip("=")
+        return _text(await self._mac(payload, query) + payload)
 
     async def read(self, token: str, query: str) -> Position:
         """Raises ``StatusError`` (INVALID_ARGUMENT, field ``continue``)."""
@@ -51,6 +51,8 @@ class ContinueTokens:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as failure:
             raise _refused() from failure
+        if _text(raw) != token:
+            raise _refused()  # the last character has bits that no byte needs: a token has one spelling
         mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, await self._mac(payload, query)):
             raise _refused()
@@ -62,6 +64,10 @@ class ContinueTokens:
             self._key = await self._load_key()
         bound = msgspec.msgpack.encode((self._partition, query)) + payload
         return hmac.new(self._key, bound, hashlib.sha256).digest()[:_MAC_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _refused() -> status.StatusError:

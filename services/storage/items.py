@@ -12,6 +12,7 @@ from services.storage.interface import AttributesOf, EventType, Record
 _FIELDS_KEPT = 8_192
 _LABELS_KEPT = 16_384
 _WIRES_KEPT = 8_192
+_WIRE_BYTES_KEPT = 32 << 20
 
 
 class Item(Record):
@@ -91,16 +92,34 @@ class StoredEvent:
         found = self._wire
         if not found:
             found = self._wire = wire.watch_event(int(self.type), self.record.value, self.record.revision)
-            _encoded.append(self)
-            if len(_encoded) > _WIRES_KEPT:
-                _encoded.popleft()._wire = b""
+            _encoded.keep(self, len(found))
         return found
 
     def __repr__(self) -> str:
         return f"{self.type.name} {self.record.key}@{self.record.revision}"
 
 
-_encoded: deque[StoredEvent] = deque()
+class _Encoded:
+    """The events that were encoded last: so many at most, and of so many bytes, as one may be of a megabyte."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._events: deque[StoredEvent] = deque()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def keep(self, event: StoredEvent, size_bytes: int) -> None:
+        events = self._events
+        events.append(event)
+        self.size_bytes += size_bytes
+        while len(events) > _WIRES_KEPT or self.size_bytes > _WIRE_BYTES_KEPT:
+            eldest = events.popleft()
+            self.size_bytes -= len(eldest._wire)
+            eldest._wire = b""
+
+
+_encoded = _Encoded()
 
 
 class Change:

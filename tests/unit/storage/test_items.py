@@ -38,3 +38,12 @@ def test_decoded_fields_and_encoded_events_are_kept_for_few() -> None:
     frames = [event.wire for event in events]
     assert [event.wire for event in events] == frames
     assert len(items._encoded) <= items._WIRES_KEPT
+
+
+def test_encoded_events_are_kept_for_a_bound_of_bytes() -> None:
+    large = [StoredEvent(EventType.ADDED, _item(n, note="x" * (1 << 20))) for n in range(80)]
+    for event in large:
+        assert len(event.wire) > 1 << 20
+    assert items._encoded.size_bytes <= items._WIRE_BYTES_KEPT
+    assert sum(len(event._wire) for event in large) == items._encoded.size_bytes
+    assert len(large[0].wire) > 1 << 20, "encoded again"
