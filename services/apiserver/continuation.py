@@ -10,12 +10,19 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 
+from services.base.backoff import Backoff
+from services.base.clock import Clock
+from services.base.rand import Rand
 from services.rpc import status
+from services.storage.errors import StorageError
+
+_LOG = logging.getLogger(__name__)
 
 INCONSISTENT = -1
 """The revision of a token that goes on at the most recent state: the one it began at is gone."""
@@ -32,13 +39,27 @@ class Position:
 
 
 class ContinueTokens:
-    """Makes and reads the tokens of one partition. ``load_key`` fetches the secret (≥ 32 bytes) when it is first used;
-    it may raise ``storage.Unavailable``."""
+    """Makes and reads the tokens of one partition. ``load_key`` fetches the secret (≥ 32 bytes), at the server's start
+    (``load``) or when it is first used; it may raise ``storage.Unavailable``."""
 
     def __init__(self, partition: str, load_key: Callable[[], Awaitable[bytes]]) -> None:
         self._partition = partition
         self._load_key = load_key
         self._key = b""
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self._key)
+
+    async def load(self, clock: Clock, rand: Rand) -> None:
+        """Return when the key is there: pages are served from caches then while the store cannot be reached."""
+        backoff = Backoff(rand, initial_s=0.1, maximum_s=2.0)
+        while not self._key:
+            try:
+                self._key = await self._load_key()
+            except StorageError as failure:
+                _LOG.warning("the key of continue tokens waits", extra={"why": str(failure)})
+                await clock.sleep(backoff.next())
 
     async def make(self, position: Position, query: str) -> str:
         """``query``: the kind and everything that selects, as text; a token is good for the same query only."""

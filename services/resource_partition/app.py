@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from services.api.kinds import (
@@ -74,13 +75,14 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     if not config.placement_home:
         admission.append(PlacementsElsewhere())
     secrets = backend.store(SECRET_PREFIX, no_attributes)
+    tokens = ContinueTokens(config.name, lambda: continue_key(secrets))
     api = ApiServer(
         resources,
         Surroundings(
             partition=config.name,
             gate=OneTenant(),
             admission=tuple(admission),
-            tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
+            tokens=tokens,
             makers=makers,
             overload=config.overload,
         ),
@@ -98,6 +100,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
     fill = LedgerFill(ledgered, ledgers, clock, rand)
     work["bootstrap"] = bootstrap.run
+    work["continue-key"] = partial(tokens.load, clock, rand)
     work["claims"] = desks.run
     work["ledgers"] = fill.run
     work["lifecycle"] = LifecycleController(PartitionContent(api), clock, rand).run
@@ -106,7 +109,13 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
         api=api,
         server=server,
         metrics_listen=config.telemetry.metrics_listen,
-        checks=lambda: {"store": backend.ready, **api.ready, "bootstrap": bootstrap.done, "ledgers": fill.done},
+        checks=lambda: {
+            "store": backend.ready,
+            **api.ready,
+            "bootstrap": bootstrap.done,
+            "continue-key": tokens.loaded,
+            "ledgers": fill.done,
+        },
         work=work,
         clock=clock,
     )

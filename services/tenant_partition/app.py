@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from services.api.kinds import (
@@ -63,6 +64,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     gate = TenantRegistry(tenants, placements, config.name)
     tenant_admission = TenantAdmission(placements, config.name)
     secrets = backend.store(SECRET_PREFIX, no_attributes)
+    tokens = ContinueTokens(config.name, lambda: continue_key(secrets))
     surroundings = Surroundings(
         partition=config.name,
         gate=gate,
@@ -76,7 +78,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
             ),
             PodPlacement(),
         ),
-        tokens=ContinueTokens(config.name, lambda: continue_key(secrets)),
+        tokens=tokens,
         makers=makers,
         overload=config.overload,
         traced=bool(config.telemetry.otlp_endpoint) and config.telemetry.sample_ratio > 0,
@@ -101,6 +103,7 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
     )
     bootstrap = Bootstrap(api, _first_objects(config), clock, rand)
     work["bootstrap"] = bootstrap.run
+    work["continue-key"] = partial(tokens.load, clock, rand)
     work["lifecycle"] = LifecycleController(content, clock, rand).run
     work["disruption"] = DisruptionController(PartitionDisruptions(api), clock, rand).run
     work["garbage"] = GarbageCollector(PartitionOwnership(api, clock), clock, rand).run
@@ -108,7 +111,12 @@ def assemble(config: Config, backend: Backend, *, clock: Clock, rand: Rand, new_
         api=api,
         server=server,
         metrics_listen=config.telemetry.metrics_listen,
-        checks=lambda: {"store": backend.ready, **api.ready, "bootstrap": bootstrap.done},
+        checks=lambda: {
+            "store": backend.ready,
+            **api.ready,
+            "bootstrap": bootstrap.done,
+            "continue-key": tokens.loaded,
+        },
         work=work,
         clock=clock,
     )

@@ -255,3 +255,15 @@ async def test_two_servers_of_one_partition_agree(etcd: EtcdProcess) -> None:
         rest = await other.clients.leases.list(tenant="system", continue_token=page.continue_token)
         assert [item.metadata.name for item in rest.items] == ["b"]
         assert (await refused(one.clients.pods.create(pod("nobody")))).code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_pages_are_served_from_the_cache_while_etcd_is_down(etcd: EtcdProcess) -> None:
+    """Also by a server that never made a continue token: their key is loaded at the start."""
+    async with running(resource_partition_config(etcd.endpoint, port())) as rp:
+        nodes = rp.clients.nodes
+        for number in range(3):
+            await nodes.create(named(kinds.NODES, f"n{number}"))
+        await asyncio.to_thread(etcd.kill)
+        first = await nodes.list(resource_version=0, limit=2)
+        assert [node.metadata.name for node in first.items] == ["n0", "n1"]
+        assert first.continue_token
