@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.apiserver.continuation import ContinueTokens, Position
@@ -40,6 +40,7 @@ async def test_another_partition_query_or_key_refuses_it() -> None:
         assert caught.value.violations[0].field == "continue"
 
 
+@example(position=805, flip=8)
 @given(position=st.integers(min_value=0), flip=st.integers(min_value=1, max_value=127))
 async def test_a_changed_token_is_refused(position: int, flip: int) -> None:
     token = await tokens().make(Position(17, "/ursa/pods/acme/default/web"), "pods")
