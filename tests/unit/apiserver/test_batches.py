@@ -119,7 +119,7 @@ async def test_changes_are_told_although_no_lease_is_to_be_had_for_the_rest() ->
     await plain.write(Write(PREFIX + "a", b"", 0))
     asked: list[int] = []
 
-    async def lease() -> int:
+    async def lease(_value_bytes: int) -> int:
         asked.append(1)
         if len(asked) > 1:
             raise Unavailable("no lease")
