@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 OBJECT_BYTES_MAX = 1 << 20
+# What the server itself writes into an object (a deletion's marks, a bind) may take it beyond what clients may send:
+# an object of the largest size could never be deleted otherwise.
+STORED_BYTES_MAX = OBJECT_BYTES_MAX + (64 << 10)
 REQUEST_BYTES_MAX = 4 << 20
 PAGE_ITEMS_MAX = 10_000
 PATCH_OPERATIONS_MAX = 10_000

@@ -226,11 +226,14 @@ def held(obj: Any) -> bool:
     return bool(obj.metadata.finalizers) or bool(_spec_finalizers(obj))
 
 
-def encode(obj: Message, tail: bytes = b"") -> bytes:
-    """Canonical bytes, ``tail`` after them. Raises ``StatusError`` when they are more than an object may have."""
+def encode(obj: Message, tail: bytes = b"", *, bytes_max: int = limits.OBJECT_BYTES_MAX) -> bytes:
+    """Canonical bytes, ``tail`` after them. Raises ``StatusError`` when they are more than an object may have.
+
+    ``bytes_max``: ``limits.STORED_BYTES_MAX`` for a transition that is the server's own.
+    """
     value = wire.canonical(obj) + tail
-    if len(value) > limits.OBJECT_BYTES_MAX:
-        raise errors.too_large("object", len(value), limits.OBJECT_BYTES_MAX)
+    if len(value) > bytes_max:
+        raise errors.too_large("object", len(value), bytes_max)
     return value
 
 

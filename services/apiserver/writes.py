@@ -15,7 +15,7 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import (
     DeleteRequest,
     PatchRequest,
 )
-from services.apiserver import deletion, metrics, objects, patching, scope
+from services.apiserver import deletion, limits, metrics, objects, patching, scope
 from services.apiserver.admission import Admission, hearing
 from services.apiserver.commit import Change, Transition, change, change_batch
 from services.apiserver.creation import Creates, Makers, add_failure, served
@@ -34,6 +34,8 @@ _DELETE_CHUNK = 500
 class Updating:
     """The transition of an update: remembers the object that it made, for the answer."""
 
+    bytes_max = limits.OBJECT_BYTES_MAX
+
     def __init__(self, kind: Kind, prepare: Callable[[Any, int], Any]) -> None:
         self._kind = kind
         self._prepare = prepare
@@ -42,7 +44,10 @@ class Updating:
     def __call__(self, record: Record) -> bytes | None:
         old = self._kind.message.FromString(record.value)
         self.result = self._prepare(old, record.revision)
-        return None if objects.finished(self.result) else objects.encode(self.result)
+        if objects.finished(self.result):
+            return None
+        # What the server itself has made larger stays so: a client that takes a finalizer off must not be refused.
+        return objects.encode(self.result, bytes_max=max(self.bytes_max, len(record.value)))
 
     @property
     def uid(self) -> str:
@@ -65,7 +70,7 @@ class Deleting:
         new = deletion.deleted(self._kind, old, record.revision, self._options, now_s=self._now_s())
         if new is None:
             return None
-        return record.value if new is old else objects.encode(new)
+        return record.value if new is old else objects.encode(new, bytes_max=limits.STORED_BYTES_MAX)
 
 
 class Writes:

@@ -15,7 +15,8 @@ from services.storage.errors import (
 )
 from services.storage.interface import Record, Write
 
-VALUE_BYTES_MAX = 1 << 20
+# An object of 1 MiB and 64 KiB for what the server itself adds to it; a request of etcd's may have 1.5 MiB.
+VALUE_BYTES_MAX = (1 << 20) + (64 << 10)
 KEY_BYTES_MAX = 1024
 
 

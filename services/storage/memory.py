@@ -47,7 +47,7 @@ from services.storage.watchcache.watcher import CacheWatcher
 
 WAIT_S_MAX = 3.0
 TRANSACTION_WRITES_MAX = 4096
-TRANSACTION_BYTES_MAX = 1 << 20
+TRANSACTION_BYTES_MAX = VALUE_BYTES_MAX + (64 << 10)
 
 
 class MemoryBackend:

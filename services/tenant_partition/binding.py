@@ -92,6 +92,8 @@ def _refusal(cause: Cause, message: str, pod: Any, revision: int) -> StatusError
 class Bind(Updating):
     """The transition of a bind: a splice where that will do."""
 
+    bytes_max = limits.STORED_BYTES_MAX
+
     def __init__(self, binding: Binding, now_s: int) -> None:
         super().__init__(PODS, self._bound)
         self._binding = binding
@@ -103,7 +105,7 @@ class Bind(Updating):
 
     def __call__(self, record: Record) -> bytes | None:
         found = spliced(self._binding, record.value, self._now_s)
-        if found is None or len(found[0]) > limits.OBJECT_BYTES_MAX:
+        if found is None or len(found[0]) > self.bytes_max:
             self._uid = ""
             return super().__call__(record)
         self._uid = found[1]

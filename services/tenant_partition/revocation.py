@@ -17,7 +17,7 @@ from services.api.pb.ursa.core.v1.pod_service_pb2 import (
     PodRevocation,
     RevocationOutcome,
 )
-from services.apiserver import metrics, objects, scope
+from services.apiserver import limits, metrics, objects, scope
 from services.apiserver.commit import Change, change_batch
 from services.apiserver.errors import translate
 from services.apiserver.resource import Resource
@@ -64,7 +64,7 @@ class _Revoking:
     def __call__(self, record: Record) -> bytes | None:
         old = Pod.FromString(record.value)
         self.outcome, new = revoked(self._wanted, old)
-        return record.value if new is old else objects.encode(new)
+        return record.value if new is old else objects.encode(new, bytes_max=limits.STORED_BYTES_MAX)
 
 
 class Revoker:

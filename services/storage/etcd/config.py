@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.storage.checks import VALUE_BYTES_MAX
+
 
 @dataclass(frozen=True)
 class EtcdConfig:
@@ -30,8 +32,9 @@ class EtcdConfig:
     outcome_timeout_s: float = 9.0
     max_txn_ops: int = 128
     transactions_in_flight_max: int = 1
-    batch_bytes_max: int = 1 << 20
-    value_bytes_max: int = 1 << 20
+    # The largest value and what is written together with it (a Node's ledger): less than a request's 1.5 MiB.
+    batch_bytes_max: int = VALUE_BYTES_MAX + (64 << 10)
+    value_bytes_max: int = VALUE_BYTES_MAX
     queue_items_max: int = 50_000
     lease_gather_s: float = 0.5
     commit_gather_s: float = 0.03

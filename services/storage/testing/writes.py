@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from services.storage.checks import VALUE_BYTES_MAX
 from services.storage.errors import (
     InvalidQuery,
     KeyExists,
@@ -140,9 +141,9 @@ async def an_empty_batch_has_no_outcomes(world: World) -> None:
 
 async def a_value_that_is_too_large_is_refused_alone(world: World) -> None:
     outcomes = await world.store.write_batch(
-        [Write(world.key("big"), b"x" * ((1 << 20) + 1), 0), Write(world.key("small"), pod("small"), 0)]
+        [Write(world.key("big"), b"x" * (VALUE_BYTES_MAX + 1), 0), Write(world.key("small"), pod("small"), 0)]
     )
-    assert isinstance(outcomes[0], TooLarge) and outcomes[0].limit_bytes == 1 << 20
+    assert isinstance(outcomes[0], TooLarge) and outcomes[0].limit_bytes == VALUE_BYTES_MAX
     assert isinstance(outcomes[1], Record)
     assert await world.names() == ["small"]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 from aetcd.rpc import KVStub, LeaseStub, LeaseTimeToLiveRequest, RangeRequest
 
-from services.api import kinds
+from services.api import kinds, wire
 from services.api.pb.ursa.core.v1 import pod_pb2
+from services.apiserver import limits
 from tests.integration.apiserver.world import World, binding, eventually, named, pod, refused
 from tests.support.etcd import EtcdProcess
 
@@ -373,3 +375,58 @@ async def test_events_expire_and_an_update_does_not_make_them_stay(
         assert found.kvs[0].version == 2
         lease = await LeaseStub(channel).LeaseTimeToLive(LeaseTimeToLiveRequest(ID=found.kvs[0].lease))
     assert 3600 <= lease.grantedTTL <= 3660
+
+
+def stored_bytes(obj: Any) -> int:
+    stored = type(obj)()
+    stored.CopyFrom(obj)
+    stored.metadata.resource_version = 0
+    return len(wire.canonical(stored))
+
+
+def fill(obj: Any) -> None:
+    """Give ``obj`` a condition so long that not one byte more would be taken."""
+    condition = obj.status.conditions.add(type="Large", status="True", message="x" * (1_000_000))
+    condition.message += "x" * (limits.OBJECT_BYTES_MAX - stored_bytes(obj))
+    assert stored_bytes(obj) == limits.OBJECT_BYTES_MAX
+
+
+async def test_a_pod_of_the_largest_size_is_bound_and_deleted(world: World, acme: str) -> None:
+    held = pod(acme)
+    held.metadata.finalizers.append("example.com/hold")
+    full = await world.pods.create(held)
+    fill(full)
+    full = await world.pods.update_status(full)
+    grown = pod_pb2.Pod()
+    grown.CopyFrom(full)
+    grown.metadata.labels["one"] = "more"
+    assert (await refused(world.pods.update(grown))).reason == "RequestEntityTooLarge"
+    await world.pods.bind(binding(acme, "web", "n1", uid=full.metadata.uid))
+    ending = await world.pods.delete("web", tenant=acme, namespace="default", propagation_policy="Foreground")
+    assert ending.metadata.HasField("deletion_timestamp")
+    assert limits.OBJECT_BYTES_MAX < stored_bytes(ending) < limits.OBJECT_BYTES_MAX + 1024
+    # What the server added is no client's fault: whoever lets go of the object is not refused for it.
+    ending.metadata.finalizers.remove("example.com/hold")
+    ending = await world.pods.update(ending)
+    assert stored_bytes(ending) > limits.OBJECT_BYTES_MAX
+    ending.metadata.labels["one"] = "much-more"
+    assert (await refused(world.pods.update(ending))).reason == "RequestEntityTooLarge"
+
+
+async def test_a_node_of_the_largest_size_is_deleted(world: World) -> None:
+    held = named(kinds.NODES, "large")
+    held.metadata.finalizers.append("example.com/hold")
+    nodes = world.rp.clients.nodes
+    full = await nodes.create(held)
+    fill(full)
+    await nodes.update_status(full)
+    ending = await nodes.delete("large")
+    assert ending.metadata.HasField("deletion_timestamp")
+    # A Node and its ledger are written together.
+    ending.status.ClearField("conditions")
+    ending.status.allocatable.update({"cpu": "4", "pods": "10"})
+    fill(ending)
+    ending = await nodes.update_status(ending)
+    ending.metadata.finalizers.remove("example.com/hold")
+    await nodes.update(ending)
+    assert (await refused(nodes.get("large"))).reason == "NotFound"
