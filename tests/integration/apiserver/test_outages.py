@@ -262,7 +262,9 @@ async def test_pages_are_served_from_the_cache_while_etcd_is_down(etcd: EtcdProc
     async with running(resource_partition_config(etcd.endpoint, port())) as rp:
         nodes = rp.clients.nodes
         for number in range(3):
-            await nodes.create(named(kinds.NODES, f"n{number}"))
+            created = await nodes.create(named(kinds.NODES, f"n{number}"))
+        # What the cache has heard of is what it serves.
+        await eventually(lambda: nodes.get("n2", resource_version=created.metadata.resource_version))
         await asyncio.to_thread(etcd.kill)
         first = await nodes.list(resource_version=0, limit=2)
         assert [node.metadata.name for node in first.items] == ["n0", "n1"]
