@@ -218,7 +218,10 @@ class EtcdStore:
 
     async def current_revision(self) -> int:
         response = await self._range(requests.range_of(self._marker_key, b"", count_only=True))
-        return int(response.header.revision)
+        revision = int(response.header.revision)
+        # A marker above that is one of a history that was replaced; or of this moment, then one more does no harm.
+        self._marked = min(self._marked, revision)
+        return revision
 
     async def feed(
         self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
@@ -237,7 +240,7 @@ class EtcdStore:
             for feed in tuple(self._feeds):
                 await feed.request_progress()
         elif self._marked < revision:
-            self._marked = max(self._marked, await self._mark())
+            self._marked = await self._mark()
 
     async def _write_marker(self) -> int:
         # In the form that etcd takes without space too: a full database can still be read and watched.

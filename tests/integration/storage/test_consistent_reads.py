@@ -13,7 +13,7 @@ from services.storage.etcd.store import EtcdStore
 from services.storage.interface import ListQuery, Page, WatchQuery, Write
 from services.storage.testing.world import Seen, attributes_of, next_events, pod
 from services.storage.watchcache import CachedStore
-from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, key, store_of
+from tests.integration.storage.helpers import PREFIX, backend_of, cached_over, insist, key, store_of
 from tests.support.etcd import EtcdProcess
 
 pytestmark = pytest.mark.etcd
@@ -75,6 +75,31 @@ async def test_a_quiet_collection_is_read_by_one_shared_marker(untrusted_etcd: E
             assert 1 <= await other.current_revision() - noise <= 3  # not one marker per reader
             assert await _marker_exists(store)
             assert cached.count(PREFIX) == 0
+
+
+async def test_after_a_restore_most_recent_reads_are_answered_at_once(either_etcd: EtcdProcess) -> None:
+    """The markers of the lost history were higher than all of the new one."""
+    async with backend_of(either_etcd.endpoint) as backend:
+        await backend.wait_ready()
+        store, other = backend.store(PREFIX, attributes_of), backend.store("/ursa/nodes/", attributes_of)
+        async with cached_over(store) as cached:
+            for _ in range(100):
+                await _noise(other)
+            await cached.list(_RECENT)
+            lost = cached.view.revision
+            await asyncio.to_thread(either_etcd.kill)
+            either_etcd.wipe()
+            await asyncio.to_thread(either_etcd.start)
+            await insist(other, Write("/ursa/nodes/n", pod("n"), None))
+            async with asyncio.timeout(20):
+                while cached.view.revision >= lost:  # noqa: ASYNC110 (nothing tells the moment)
+                    await asyncio.sleep(0.02)
+            for _ in range(3):
+                noise = await insist(other, Write("/ursa/nodes/n", pod("n"), None))
+                # By the cache: what waits in vain for a marker asks the store.
+                assert all(page.revision >= noise.revision for page in await _fifty_lists(cached))
+            assert cached.view.revision < lost
+            (await cached.watch(WatchQuery(PREFIX, EVERYTHING))).close()
 
 
 async def test_point_reads_never_use_the_marker(untrusted_etcd: EtcdProcess) -> None:
