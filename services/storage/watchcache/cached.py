@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
-from services.base.tasks import Supervisor, first_of
+from services.base.tasks import Supervisor, first_end, first_of
 from services.storage.backing import Backing
 from services.storage.errors import (
     Expired,
@@ -81,6 +81,8 @@ class CachedStore:
         self._bookmarks = Bookmarks(clock, rand, bookmark_period_s)
         self.audit = Audit(self.view, backing, clock, rand)
         self._quorum: NextCall[int] = NextCall(backing.current_revision)
+        self._fallen = asyncio.Event()
+        self._fallen_to = 0
         self._resource = prefix.strip("/").rpartition("/")[2]
 
     # -- life
@@ -131,6 +133,7 @@ class CachedStore:
         if revision < self.view.revision:
             voided = HistoryReplaced
         self.view.replace(records, revision, voided=voided)
+        self._fallen.clear()
         self._progress.reached(revision)
         self._readiness.set_ready()
         metrics.INITIALIZATIONS.labels(self._resource).inc()
@@ -146,16 +149,13 @@ class CachedStore:
         return items, revision
 
     async def _watch_backing(self) -> None:
-        """Take in changes until the history is gone, or the audit finds that the cache differs (both raise)."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._take_in(), name=f"feed-{self._resource}")
-                tasks.create_task(self.audit.run(), name=f"audit-{self._resource}")
-        except ExceptionGroup as group:
-            ends, bugs = group.split(StorageError)
-            if bugs is not None or ends is None:
-                raise
-            raise ends.exceptions[0] from group
+        """Take in changes until the history is gone or replaced, or the audit finds a difference (all raise)."""
+        await first_end(self._take_in(), self.audit.run(), self._end_with_history())
+
+    async def _end_with_history(self) -> None:
+        """A reader may learn of a replaced history before the feed does, which waits for its next connection."""
+        await self._fallen.wait()
+        raise HistoryReplaced(self.view.revision, self._fallen_to)
 
     async def _take_in(self) -> None:
         async with contextlib.aclosing(self._backing.feed(self.view.revision, self.audit.agrees)) as feed:
@@ -173,9 +173,20 @@ class CachedStore:
 
     async def _fresh(self) -> bool:
         """The cache holds everything that was written before this call. Raises ``Unavailable``."""
-        reached = await self._reach(await self._quorum())
+        reached = await self._catch_up()
         metrics.CONSISTENT_READS.labels(self._resource, str(reached).lower()).inc()
         return reached
+
+    async def _catch_up(self) -> bool:
+        seen = self.view.revision
+        current = await self._quorum()
+        # What was seen before the read began is in any history that goes on. The cache itself may go on meanwhile, or
+        # have listed a replaced history already.
+        if current < seen <= self.view.revision:
+            self._fallen_to = current
+            self._fallen.set()
+            return False
+        return await self._reach(current)
 
     async def _reach(self, revision: int) -> bool:
         """Wait at most ``WAIT_S_MAX`` for ``revision``, asking the backing store for progress."""

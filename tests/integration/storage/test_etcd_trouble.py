@@ -137,6 +137,34 @@ async def test_the_same_in_a_collection_that_had_not_changed_since_it_was_listed
             await next_batch(watcher)
 
 
+async def test_most_recent_lists_never_return_what_a_restore_lost(etcd: EtcdProcess) -> None:
+    """A quorum read below the cache's position tells of it long before the feed is connected again."""
+    async with store_of(etcd.endpoint) as store, cached_over(store) as cached:
+        for number in range(30):
+            await _record(cached, f"p{number}")
+        assert len((await cached.list(_RECENT)).records) == 30
+        watcher = await cached.watch(_FROM_NOW)
+        assert watcher.take() is None
+        # The feed does not come back by itself while this test runs.
+        store._backend.calls.watch = _no_watch  # type: ignore[method-assign]
+        await asyncio.to_thread(etcd.kill)
+        etcd.wipe()
+        await asyncio.to_thread(etcd.start)
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    page = await cached.list(_RECENT)
+                    break
+                await asyncio.sleep(0.01)
+        assert not page.records
+        with pytest.raises(HistoryReplaced):
+            await next_batch(watcher)
+
+
+def _no_watch() -> Any:
+    raise Unavailable("no watch in this test")
+
+
 async def test_a_quiet_watch_whose_last_change_is_compacted_goes_on_after_a_cut(either_etcd: EtcdProcess) -> None:
     async with (
         TcpProxy(free_port(), either_etcd.client_port) as proxy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from services.base.tasks import Supervisor, stop_task
+from services.base.tasks import Supervisor, first_end, stop_task
 
 
 async def forever() -> None:
@@ -148,3 +149,40 @@ def test_a_second_signal_ends_a_process_at_once() -> None:
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=20)
     assert running.returncode == 130
+
+
+async def test_a_cancellation_at_the_moment_of_a_failure_is_not_lost() -> None:
+    failing = asyncio.Event()
+
+    async def fails() -> None:
+        await failing.wait()
+        raise ValueError("the end of one")
+
+    async def goes_on_after_failures() -> None:
+        while True:
+            with contextlib.suppress(ValueError):
+                await first_end(fails(), forever())
+            failing.clear()
+
+    task = asyncio.ensure_future(goes_on_after_failures())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    failing.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+        if not failing.is_set():
+            break
+    failing.set()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        await stop_task(task)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_the_first_end_raises_what_ended_it_and_cancels_the_others() -> None:
+    async def fails() -> None:
+        raise ValueError("the end")
+
+    with pytest.raises(ValueError, match="the end"):
+        await first_end(forever(), fails())
+    assert asyncio.all_tasks() == {asyncio.current_task()}

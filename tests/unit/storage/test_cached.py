@@ -11,12 +11,13 @@ import pytest
 from services.api.selectors import EVERYTHING
 from services.base.clock import SystemClock
 from services.base.rand import Rand
-from services.storage.errors import Expired, Unavailable
+from services.storage.errors import Expired, HistoryReplaced, Unavailable
 from services.storage.interface import ListQuery, Match, WatchQuery, Write
 from services.storage.items import Item
 from services.storage.memory import MemoryBackend
 from services.storage.testing.world import attributes_of, next_events, pod
 from services.storage.watchcache import CachedStore
+from services.storage.watchcache.sharing import NextCall
 
 PREFIX = "/ursa/pods/"
 
@@ -129,3 +130,38 @@ async def test_watches_of_a_cache_outlive_a_short_outage() -> None:
         record = await cached.write(Write(PREFIX + "a/n/x", pod("x"), 0))
         assert record is not None
         assert await next_events(watcher, 1) == [("ADDED", "x", record.revision)]
+
+
+async def test_a_quorum_read_below_what_was_seen_before_it_ends_every_watch_and_lists_again() -> None:
+    backend = MemoryBackend()
+    async with _running(backend) as cached:
+        await cached.write(Write(PREFIX + "a/n/x", pod("x"), 0))
+        await cached.list(ListQuery(PREFIX, EVERYTHING))
+        watcher = await cached.watch(WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False))
+        assert watcher.take() is None
+        replacement = MemoryBackend().store(PREFIX, attributes_of)
+        backing, cached._backing = cached._backing, replacement
+        cached._quorum = NextCall(replacement.current_revision)
+        assert not (await cached.list(ListQuery(PREFIX, EVERYTHING))).records
+        with pytest.raises(HistoryReplaced):
+            await next_events(watcher, 1)
+        assert not (await cached.list(ListQuery(PREFIX, EVERYTHING, 0))).records
+        cached._backing = backing
+
+
+async def test_a_cache_that_goes_on_during_the_quorum_read_is_not_a_replaced_history() -> None:
+    backend = MemoryBackend()
+    async with _running(backend) as cached:
+        await cached.list(ListQuery(PREFIX, EVERYTHING))
+        watcher = await cached.watch(WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False))
+
+        async def answer_late() -> int:
+            revision = backend.revision
+            await cached.write(Write(PREFIX + "a/n/x", pod("x"), None))
+            while cached.view.revision <= revision:  # noqa: ASYNC110 (nothing tells the moment)
+                await asyncio.sleep(0)
+            return revision
+
+        cached._quorum = NextCall(answer_late)
+        assert len((await cached.list(ListQuery(PREFIX, EVERYTHING))).records) == 1
+        assert len(await next_events(watcher, 1)) == 1
