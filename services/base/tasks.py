@@ -104,7 +104,7 @@ async def first_end(*works: Coroutine[Any, Any, None]) -> None:
     """
     tasks = [asyncio.ensure_future(work) for work in works]
     for task, work in zip(tasks, works, strict=True):
-        task.set_name(work.__qualname__)
+        task.set_name(getattr(work, "__qualname__", "work"))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
