@@ -157,7 +157,7 @@ async def a_transaction_beyond_the_limits_is_refused_and_one_of_the_largest_size
         await world.transactor.transact([Write(world.key(f"p{n}"), b"", 0) for n in range(most + 1)])
     assert caught.value.limit == most
     with raises(TooLarge):
-        half = b"\x0a\x00" * (260 << 10)
+        half = b"\x0a\x00" * (300 << 10)  # each is a value's size, and both are more than a transaction's
         await world.transactor.transact([Write(world.key("a"), half, 0), Write(world.key("b"), half, 0)])
     assert await world.names() == []
     outcomes = await world.transactor.transact([Write(world.key(f"p{n:05}"), b"", 0) for n in range(most)])
