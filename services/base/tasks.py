@@ -105,12 +105,7 @@ async def first_end(*works: Coroutine[Any, Any, None]) -> None:
     tasks = [asyncio.ensure_future(work) for work in works]
     for task, work in zip(tasks, works, strict=True):
         task.set_name(getattr(work, "__qualname__", "work"))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await first_of(*tasks)
     for task in tasks:
         if not task.cancelled():
             task.result()
