@@ -14,6 +14,7 @@ from services.base.tasks import Supervisor
 from services.storage.checks import check_transaction
 from services.storage.errors import Expired, ResourceVersionTooLarge, StorageError
 from services.storage.etcd import frames
+from services.storage.etcd.advance import Advance
 from services.storage.etcd.calls import Calls
 from services.storage.etcd.channel import make_channel
 from services.storage.etcd.commit import Committer
@@ -47,6 +48,9 @@ class EtcdBackend:
         self._committer = Committer(self.calls, config, clock, rand)
         self._compaction = Compaction(self.calls, config.compaction_interval_s, clock, rand)
         self._stores: dict[str, EtcdStore] = {}
+        # Twice in what history is kept at least, and before each bookmark.
+        period_s = min(bookmark_period_s, config.compaction_interval_s or bookmark_period_s) / 2
+        self._advance = Advance(self._stores, self.calls, period_s, clock, rand, lambda: self.progress_trusted)
         self._tasks = Supervisor()
 
     @property
@@ -159,6 +163,7 @@ class EtcdBackend:
         self.start(self._committer.run(), name="etcd-commit")
         self.start(self._compaction.run(), name="etcd-compaction")
         self.start(self.bookmarks.run(), name="etcd-bookmarks")
+        self.start(self._advance.run(), name="etcd-advance")
         return self
 
     async def __aexit__(self, *failure: object) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import grpc
 from aetcd import rpc
@@ -22,15 +23,23 @@ from services.storage.etcd.resumption import Resumption
 
 _log = logging.getLogger(__name__)
 
+_ASK_S_MAX = 1.0
 _NOTHING: Sequence[FeedEntry] = ()
 _BROKEN = (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
+
+
+class Start(Protocol):
+    """Makes a task that has an owner."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]: ...
 
 
 class Feed:
     """One etcd watch stream at a time over [``key``, ``end``).
 
     ``current_revision`` is a quorum read: it tells a member that lags from a history that was replaced.
-    ``progress_trusted`` says whether etcd's progress responses can be believed.
+    ``progress_trusted`` says whether etcd's progress responses can be believed. Changes of keys that do not begin with
+    ``only`` (the marker) count as positions. ``running`` holds this feed while it runs.
     """
 
     def __init__(
@@ -43,7 +52,10 @@ class Feed:
         rand: Rand,
         current_revision: Callable[[], Awaitable[int]],
         progress_trusted: Callable[[], bool],
+        start: Start,
         previous: bool = False,
+        only: str = "",
+        running: set[Feed] | None = None,
     ) -> None:
         self._calls = calls
         self._key = key
@@ -52,9 +64,14 @@ class Feed:
         self._rand = rand
         self._current_revision = current_revision
         self._progress_trusted = progress_trusted
+        self._start = start
         self._previous = previous
+        self.only = only
+        self._running = running if running is not None else set()
+        self.position = 0  # everything up to here was handed out
         self._stream: Any = None
         self._broken = False
+        self._asking: asyncio.Task[None] | None = None
         self._seen = 0  # the highest revision this feed knows to have existed
 
     async def run(
@@ -67,25 +84,40 @@ class Feed:
         position. Where there is none to compare with, ``prove`` says whether what was read up to the position, every
         batch handed out so far, is what etcd holds.
         """
-        position, witness = revision, _NOTHING
+        self.position = revision
+        self._running.add(self)
+        try:
+            async with contextlib.aclosing(self._resuming(prove)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            self._running.discard(self)
+
+    async def _resuming(self, prove: Callable[[], Awaitable[bool]] | None) -> AsyncGenerator[FeedBatch, None]:
+        witness = _NOTHING
         backoff = Backoff(self._rand, initial_s=0.05, maximum_s=2.0)
         first = True
         while True:
             check = None if first or witness else prove
             try:
-                async for batch in self._connected(position, witness, check):
+                async for batch in self._connected(self.position, witness, check):
                     backoff.reset()
-                    position = batch.revision
+                    self.position = batch.revision
                     witness = batch.entries or witness
-                    yield batch
+                    yield self._visible(batch)
             except _WitnessCompacted:
                 witness, first = _NOTHING, False
                 continue
             except (Unavailable, *_BROKEN) as failure:
-                self._note_broken(position, failure)
+                self._note_broken(self.position, failure)
             first = False
             metrics.RECONNECTS.labels(self._key.decode()).inc()
             await self._clock.sleep(backoff.next())
+
+    def _visible(self, batch: FeedBatch) -> FeedBatch:
+        if all(entry.key.startswith(self.only) for entry in batch.entries):
+            return batch
+        return FeedBatch(batch.revision, [entry for entry in batch.entries if entry.key.startswith(self.only)])
 
     def _note_broken(self, position: int, failure: BaseException) -> None:
         if not self._broken:  # once per outage, not once per try
@@ -94,11 +126,13 @@ class Feed:
 
     async def request_progress(self) -> None:
         """Have etcd say how far the stream is. Silently does nothing while there is no stream."""
-        if self._stream is not None:
-            try:
-                await self._stream.write(requests.progress())
-            except _BROKEN:
-                _log.debug("progress not asked for: the stream is broken")
+        stream = self._stream
+        if stream is None:
+            return
+        if self._asking is None or self._asking.done():
+            self._asking = self._start(_ask(stream), name="etcd-progress")
+        # All who ask meanwhile share it: two writes at a time break a call, and one that is cancelled ends it.
+        await asyncio.wait([self._asking], timeout=_ASK_S_MAX)
 
     async def _connected(
         self, position: int, witness: Sequence[FeedEntry], check: Callable[[], Awaitable[bool]] | None
@@ -125,6 +159,8 @@ class Feed:
         finally:
             self._stream = None
             stream.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
 
     def _take(self, assembler: Assembler, response: Any) -> FeedBatch | None:
         self._seen = max(self._seen, response.header.revision)
@@ -152,6 +188,13 @@ class Feed:
                 self._seen = current
                 raise HistoryReplaced(position, current)
         self._seen = max(self._seen, server_revision)
+
+
+async def _ask(stream: Any) -> None:
+    try:
+        await stream.write(requests.progress())
+    except _BROKEN:
+        _log.debug("progress not asked for: the stream is broken")
 
 
 class _WitnessCompacted(Exception):

@@ -13,10 +13,11 @@ from services.storage.backing import FeedBatch
 from services.storage.checks import check_distinct, check_write
 from services.storage.digests import Digest
 from services.storage.errors import Expired, KeyNotFound, ResourceVersionTooLarge, StorageError
-from services.storage.etcd import frames, requests
+from services.storage.etcd import requests
 from services.storage.etcd.direct import DirectWatcher
-from services.storage.etcd.failures import read_failure, unavailable
+from services.storage.etcd.failures import read_failure
 from services.storage.etcd.feed import Feed
+from services.storage.etcd.markers import write_markers
 from services.storage.interface import (
     AttributesOf,
     ListQuery,
@@ -53,8 +54,8 @@ class EtcdStore:
         self._prefix = prefix
         self._attributes_of = attributes_of
         # The marker lies inside what is watched and outside what is listed: [/ursa/pods., /ursa/pods0).
-        self._marker_key = f"{prefix[:-1]}.sync".encode()
-        self._feeds: set[Feed] = set()
+        self.marker_key = f"{prefix[:-1]}.sync".encode()
+        self.feeds: set[Feed] = set()
         self._marked = 0
         self._mark: NextCall[int] = NextCall(self._write_marker)
         self._counts: dict[str, int] = {}
@@ -177,25 +178,30 @@ class EtcdStore:
             revision = await self.current_revision()
         else:
             await self._check_kept(revision)
-        feed = self._make_feed(query.prefix.encode(), range_end(query.prefix).encode(), previous=True)
+        feed = self._make_feed(query.prefix, previous=True)
         return DirectWatcher(self._backend, self._attributes_of, query, state, revision, feed)
 
     async def _check_kept(self, revision: int) -> None:
         """A watch below etcd's oldest revision is refused now, not after it was accepted. Raises ``Expired``."""
-        request = requests.range_of(self._marker_key, b"", revision=revision, count_only=True)
+        request = requests.range_of(self.marker_key, b"", revision=revision, count_only=True)
         with contextlib.suppress(ResourceVersionTooLarge):  # in the future: the watch waits for it
             await self._range(request, revision)
 
-    def _make_feed(self, key: bytes, end: bytes, *, previous: bool = False) -> Feed:
+    def _make_feed(self, prefix: str, *, previous: bool = False) -> Feed:
+        """A feed of the whole resource sees the marker as well; in a part of it there is no place for one."""
+        first = f"{prefix[:-1]}." if prefix == self._prefix else prefix
         return Feed(
             self._calls,
-            key,
-            end,
+            first.encode(),
+            range_end(prefix).encode(),
             clock=self._clock,
             rand=self._backend.rand,
             current_revision=self.current_revision,
             progress_trusted=lambda: self._backend.progress_trusted,
+            start=self._backend.start,
             previous=previous,
+            only=prefix,
+            running=self.feeds,
         )
 
     # -- writes
@@ -217,39 +223,41 @@ class EtcdStore:
     # -- what a cache in front needs
 
     async def current_revision(self) -> int:
-        response = await self._range(requests.range_of(self._marker_key, b"", count_only=True))
+        response = await self._range(requests.range_of(self.marker_key, b"", count_only=True))
         revision = int(response.header.revision)
-        # A marker above that is one of a history that was replaced; or of this moment, then one more does no harm.
-        self._marked = min(self._marked, revision)
+        self._forget_markers_above(revision)
         return revision
 
-    async def feed(
+    def feed(
         self, revision: int, prove: Callable[[], Awaitable[bool]] | None = None
     ) -> AsyncGenerator[FeedBatch, None]:
-        feed = self._make_feed(f"{self._prefix[:-1]}.".encode(), range_end(self._prefix).encode())
-        self._feeds.add(feed)
-        try:
-            async with contextlib.aclosing(feed.run(revision, prove)) as batches:
-                async for batch in batches:
-                    yield batch
-        finally:
-            self._feeds.discard(feed)
+        return self._make_feed(self._prefix).run(revision, prove)
 
     async def request_progress(self, revision: int) -> None:
         if self._backend.progress_trusted:
-            for feed in tuple(self._feeds):
-                await feed.request_progress()
+            for feed in tuple(self.feeds):
+                if feed.position < revision:
+                    await feed.request_progress()
         elif self._marked < revision:
             self._marked = await self._mark()
 
+    def wants_marker(self, current: int) -> bool:
+        """A feed that sees markers is behind ``current``, the revision etcd has, and no marker is on its way to it."""
+        self._forget_markers_above(current)
+        return self._marked < current and any(
+            feed.position < current and feed.only == self._prefix for feed in self.feeds
+        )
+
+    def marked(self, revision: int) -> None:
+        """A marker was written."""
+        self._marked = revision
+
+    def _forget_markers_above(self, current: int) -> None:
+        # They were of a history that was replaced; or of this moment, then one more does no harm.
+        self._marked = min(self._marked, current)
+
     async def _write_marker(self) -> int:
-        # In the form that etcd takes without space too: a full database can still be read and watched.
-        mark = frames.sparing(frames.put(self._marker_key, b""))
-        try:
-            response = await self._calls.send_transaction(frames.transaction(b"", (mark,)))
-            return int(response.header.revision)
-        except grpc.aio.AioRpcError as failure:
-            raise unavailable(failure) from failure
+        return (await write_markers(self._calls, (self.marker_key,)))[0]
 
     async def digest(self, revision: int) -> str:
         digest = Digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from services.api.selectors import EVERYTHING
 from services.base.clock import Clock
@@ -26,22 +27,27 @@ class CacheDiffers(StorageError):
 
 
 class Audit:
-    """Compares on a period of 5 to 7.5 minutes, at the cache's own revision."""
+    """Compares on a period of 5 to 7.5 minutes, at the cache's own revision, which ``catch_up`` makes a recent one:
+    an older one may be compacted away in the store."""
 
-    def __init__(self, view: View, backing: Backing, clock: Clock, rand: Rand) -> None:
+    def __init__(
+        self, view: View, backing: Backing, clock: Clock, rand: Rand, catch_up: Callable[[], Awaitable[bool]]
+    ) -> None:
         self._view = view
         self._backing = backing
         self._clock = clock
         self._rand = rand
+        self._catch_up = catch_up
 
     async def run(self) -> None:
         """Raises ``CacheDiffers``."""
         while True:
             await self._clock.sleep(self._rand.jitter(PERIOD_S, _JITTER))
             try:
+                await self._catch_up()
                 agrees = await self.agrees()
             except StorageError as failure:
-                _log.info("%s: not audited this time: %s", self._view.prefix, failure)
+                _log.warning("%s: not audited this time: %s", self._view.prefix, failure)
                 continue
             if not agrees:
                 metrics.DIGEST_MISMATCHES.labels(self._view.prefix).inc()

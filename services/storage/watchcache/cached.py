@@ -79,7 +79,7 @@ class CachedStore:
         self._progress = Progress()
         self._readiness = Readiness(clock)
         self._bookmarks = Bookmarks(clock, rand, bookmark_period_s)
-        self.audit = Audit(self.view, backing, clock, rand)
+        self.audit = Audit(self.view, backing, clock, rand, self._catch_up)
         self._quorum: NextCall[int] = NextCall(backing.current_revision)
         self._fallen = asyncio.Event()
         self._fallen_to = 0
@@ -178,6 +178,7 @@ class CachedStore:
         return reached
 
     async def _catch_up(self) -> bool:
+        """Reach what the store has now. Raises ``Unavailable``."""
         seen = self.view.revision
         current = await self._quorum()
         # What was seen before the read began is in any history that goes on. The cache itself may go on meanwhile, or

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.api.selectors import EVERYTHING
-from services.base.clock import SystemClock
+from services.base.clock import FakeClock, SystemClock
 from services.base.rand import Rand
 from services.storage.errors import Expired, HistoryReplaced, Unavailable
 from services.storage.interface import ListQuery, Match, WatchQuery, Write
@@ -165,3 +165,19 @@ async def test_a_cache_that_goes_on_during_the_quorum_read_is_not_a_replaced_his
         cached._quorum = NextCall(answer_late)
         assert len((await cached.list(ListQuery(PREFIX, EVERYTHING))).records) == 1
         assert len(await next_events(watcher, 1)) == 1
+
+
+async def test_an_audit_brings_a_quiet_cache_forward_first() -> None:
+    """Its own position may be compacted away in the store, and nothing could be compared with it."""
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    backing, other = backend.store(PREFIX, attributes_of), backend.store("/ursa/nodes/", attributes_of)
+    cached = CachedStore(backing, prefix=PREFIX, attributes_of=attributes_of, clock=clock, rand=Rand(1))
+    async with cached.running():
+        await cached.wait_ready()
+        record = await other.write(Write("/ursa/nodes/n", pod("n"), 0))
+        assert record is not None
+        assert cached.view.revision < record.revision
+        await clock.advance(460.0)
+        assert cached.view.revision == record.revision
+        assert await cached.audit.agrees()
