@@ -14,7 +14,7 @@ from services.api import kinds
 from services.api.pb.ursa.meta.v1.meta_pb2 import ListRequest
 from services.apiserver import limits
 from services.rpc import methods
-from services.rpc.channel import make_channel
+from services.rpc.channel import CHANNEL_OPTIONS
 from services.rpc.status import StatusError, from_rpc_error
 from tests.integration.apiserver.world import Partition, eventually, named, resource_partition_config, running
 from tests.support.etcd import EtcdProcess, free_port
@@ -54,7 +54,9 @@ async def test_lists_that_nobody_reads_are_given_up(partition: Partition) -> Non
     await fill(partition)
     lane = partition.host.api.overload.lists
     request = ListRequest(resource_version=0).SerializeToString()
-    channels = [make_channel([partition.endpoint]) for _ in range(STUCK)]
+    # They do not learn, as gRPC does while much comes fast, to take in megabytes that nobody has asked for.
+    options = [*CHANNEL_OPTIONS, ("grpc.http2.bdp_probe", 0)]
+    channels = [grpc.aio.insecure_channel(partition.endpoint, options) for _ in range(STUCK)]
     stuck: list[Any] = [channel.unary_stream(methods.path(kinds.NODES, "List"))(request) for channel in channels]
 
     async def full() -> bool:
