@@ -285,6 +285,8 @@ class Informer(Generic[T]):
                 handler(changes)
 
     def _mark_connected(self) -> None:
+        if self.connected:  # A watch whose time was over was opened again at once.
+            return
         first = not self.has_synced
         self.has_synced = True
         self.connected = True

@@ -26,7 +26,7 @@ from services.base.rand import Rand
 from services.client.clientset import watch_request
 from services.client.timers import Timer, Timers
 from services.rpc import methods
-from services.rpc.status import StatusError, from_rpc_error, from_status, resource_exhausted, unavailable
+from services.rpc.status import StatusError, from_rpc_error, from_status, resource_exhausted, unavailable, watch_ended
 
 _log = logging.getLogger(__name__)
 
@@ -283,7 +283,7 @@ class WatchMux:
         if batch.HasField("error"):
             self._end(watch, from_status(batch.error))
         elif batch.canceled:
-            self._end(watch, unavailable("the server ended the watch", retry_after_s=0.0))
+            self._end(watch, watch_ended())
 
     def _end(self, watch: Subscription, error: StatusError) -> None:
         if self._watches.pop(watch.watch_id, None) is not None:

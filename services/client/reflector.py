@@ -9,7 +9,8 @@ Pure: no clock, no I/O; the shell (``informer.py``) opens watches, sets timers a
 
 While LISTING, events gather in a buffer that replaces the old contents at once when the list is complete; until then
 readers see the old contents. A list that breaks off begins anew. ``Expired`` forgets the version, so that the next
-opening lists; every other ending keeps it and resumes. (After kube-rs ``kube-runtime/src/watcher.rs`` and KEP-3157.)
+opening lists; every other ending keeps it and resumes: at once if the watch's time was over. (After kube-rs
+``kube-runtime/src/watcher.rs`` and KEP-3157.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from services.rpc.status import StatusError
+from services.rpc.status import WATCH_ENDED, StatusError
 
 # Decoded events: (ursa.watch.v1.EventType, object).
 Events: TypeAlias = Sequence[tuple[int, Any]]
@@ -166,6 +167,9 @@ def _received(state: State, batch: Received) -> tuple[State, tuple[Output, ...]]
 
 def _ended(state: State, error: StatusError) -> tuple[State, tuple[Output, ...]]:
     resumable = error.code in _RESUMABLE and state.phase is Phase.WATCHING
+    if resumable and error.reason == WATCH_ENDED and not state.failures:
+        # Its time was over, and all up to here is known. Not twice with nothing in between: that would never pause.
+        return replace(state, failures=1), (Open(state.resource_version),)
     waiting = State(
         Phase.WAITING,
         state.resource_version if resumable else None,

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "ursa.io"
 DETAILS_KEY = "grpc-status-details-bin"
+WATCH_ENDED = "WatchEnded"
 
 # gRPC carries a status in HTTP/2 trailers, which peers cap at 8 KiB (soft limit); leave room for other metadata.
 _DETAILS_BYTES_MAX = 5 * 1024
@@ -200,6 +201,11 @@ def resource_exhausted(reason: str, message: str, *, retry_after_s: float | None
 
 def unavailable(message: str, *, retry_after_s: float = 1.0) -> StatusError:
     return StatusError(grpc.StatusCode.UNAVAILABLE, "ServiceUnavailable", message, retry_after_s=retry_after_s)
+
+
+def watch_ended() -> StatusError:
+    """A watch has come to its end without a fault (``timeout_seconds``, or the server's own limit)."""
+    return StatusError(grpc.StatusCode.UNAVAILABLE, WATCH_ENDED, "the server ended the watch", retry_after_s=0.0)
 
 
 def internal(message: str) -> StatusError:

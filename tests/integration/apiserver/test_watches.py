@@ -289,7 +289,10 @@ async def test_an_informer_resumes_where_the_server_ended_its_watch(
 
     monkeypatch.setattr(Informer, "_open", spied)
     connection = Connection("tp-1", [world.tp.endpoint], SystemClock(), Rand(1))
-    informer = Informer(connection.mux, kinds.PODS, tenant=acme).start()
+    states: list[bool] = []
+    informer: Informer[Any] = Informer(
+        connection.mux, kinds.PODS, tenant=acme, on_state=lambda changed: states.append(changed.connected)
+    ).start()
     try:
         async with Supervisor() as tasks:
             running = tasks.start(connection.run(), name="connection")
@@ -307,6 +310,7 @@ async def test_an_informer_resumes_where_the_server_ended_its_watch(
             await eventually(there)
             assert opened[0] is None
             assert None not in opened[1:], "no list but the first"
+            assert states == [True], "it was never stale"
             running.cancel()
     finally:
         informer.close()

@@ -95,6 +95,22 @@ def test_failures_in_a_row_are_counted_until_something_arrives() -> None:
     assert state.failures == 0
 
 
+def test_a_watch_whose_time_is_over_goes_on_at_once_and_stays_fresh() -> None:
+    state, outputs = step(WATCHING, Ended(status.watch_ended()))
+    assert (state.phase, outputs) == (Phase.WATCHING, (Open(7),))
+    state, _ = step(state, Opened())
+    # Again, and nothing came in between: this could go on for ever.
+    again, outputs = step(state, Ended(status.watch_ended()))
+    assert [type(output) for output in outputs] == [Stale, Retry] and again.phase is Phase.WAITING
+    state, _ = step(state, Received([], 8))
+    assert step(state, Ended(status.watch_ended()))[1] == (Open(8),)
+
+
+def test_a_list_whose_time_is_over_begins_anew_after_a_pause() -> None:
+    listing, _ = step(INITIAL, Start())
+    assert [type(output) for output in step(listing, Ended(status.watch_ended()))[1]] == [Stale, Retry]
+
+
 def test_what_arrives_after_the_end_is_ignored() -> None:
     state, _ = step(WATCHING, Ended(status.unavailable("lost")))
     after, outputs = step(state, Received([(ADDED, "late")], 99))
