@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from services.api.excerpts import excerpt
-from services.api.pb.ursa.core.v1.pod_pb2 import Pod, Toleration
+from services.api.pb.ursa.core.v1.pod_pb2 import Pod, PodCondition, Toleration
 from services.client.informer import Accessors
 from services.placement.tolerations import NO_EXECUTE
 
@@ -19,7 +19,8 @@ TOLERATIONS_MAX = 65_536
 
 class SeenPod(NamedTuple):
     """A pod that is bound to a node of this resource partition. ``over``: its phase is terminal; ``ending``: it is
-    being deleted; ``tolerations``: those that can match a NoExecute taint, shared by all pods that have the same."""
+    being deleted; ``tolerations``: those that can match a NoExecute taint, shared by all pods that have the same;
+    ``ready``: it says so."""
 
     uid: str
     node: str
@@ -30,6 +31,7 @@ class SeenPod(NamedTuple):
     name: str = ""
     ending: bool = False
     tolerations: tuple[Toleration, ...] = ()
+    ready: bool = False
 
 
 _Excerpt = excerpt(
@@ -44,6 +46,8 @@ _Excerpt = excerpt(
         "spec.node_name",
         "spec.tolerations",
         "status.phase",
+        "status.conditions.type",
+        "status.conditions.status",
     ),
 )
 
@@ -64,7 +68,16 @@ def read_pod(data: bytes) -> SeenPod:
         metadata.name,
         metadata.HasField("deletion_timestamp"),
         _shared(tuple(spec.tolerations)),
+        _ready(message.status.conditions),
     )
+
+
+def _ready(conditions: Sequence[PodCondition]) -> bool:
+    # Kubelets write it last: to find it costs little then.
+    for condition in reversed(conditions):
+        if condition.type == "Ready":
+            return bool(condition.status == "True")
+    return False
 
 
 def _shared(encoded: tuple[bytes, ...]) -> tuple[Toleration, ...]:

@@ -99,6 +99,8 @@ class Host:
         self._marks = PodMarks(timeline, self.provenance)
         self.nodes: list[Machine] = []
         self._of_kubelet: dict[int, Machine] = {}
+        # By resource partition and name.
+        self._machines: dict[str, dict[str, Machine]] = {}
         self._orphans = Orphans()
         self._leftovers = Leftovers(clock, rand)
         self._tenancies: dict[str, Tenancy] = {}
@@ -150,6 +152,7 @@ class Host:
             timing=self._config.timing,
             clock=self._clock,
             rand=self._rand,
+            on_contact=partial(self._in_contact, name),
         )
         self._keepers[name] = keeper
         tasks.start(keeper.run(), name=f"node-keeper-{name}")
@@ -161,11 +164,20 @@ class Host:
 
     def _make_nodes(self, pool: Pool) -> list[NodeEntry]:
         runtime = self._make_runtime(pool, self._timers, self._runtime_event)
-        made = nodes_of(pool, self._config.name, runtime, address=self._config.serving_address, port=self.port)
+        made = nodes_of(
+            pool,
+            self._config.name,
+            runtime,
+            lease_s=self._config.timing.lease_duration_s,
+            address=self._config.serving_address,
+            port=self.port,
+        )
         kubelet_type = ContainerKubelet if isinstance(runtime, ContainerRuntime) else Kubelet
         first = len(self.nodes)
-        for facts in made.facts:
-            machine = Machine(len(self.nodes), kubelet_type(facts, made.allocatable, self._clock), runtime)
+        named = self._machines.setdefault(pool.resource_partition, {})
+        for facts, entry in zip(made.facts, made.entries, strict=True):
+            kubelet = kubelet_type(facts, made.allocatable, entry.contact, self._clock)
+            machine = named[facts.name] = Machine(len(self.nodes), kubelet, runtime)
             self.nodes.append(machine)
             self._of_kubelet[id(machine.kubelet)] = machine
         self.disturber.plan(pool, self.nodes[first:])
@@ -228,7 +240,7 @@ class Host:
         runtime.remember(machine.name)
         for uid in before.workers:
             self.provenance.forget(uid)
-        machine.kubelet = Kubelet(before.facts, before.allocatable, self._clock)
+        machine.kubelet = Kubelet(before.facts, before.allocatable, before.contact, self._clock)
         del self._of_kubelet[id(before)]
         self._of_kubelet[id(machine.kubelet)] = machine
 
@@ -287,6 +299,12 @@ class Host:
         if self.provenance.peek(event.uid) is None and (self._orphans.hear(event) or self._leftovers.hear(event)):
             return
         self._with_origin(event.uid, lambda kubelet: kubelet.runtime_event(event))
+
+    def _in_contact(self, resource_partition: str, names: Sequence[str]) -> None:
+        machines = self._machines[resource_partition]
+        for name in names:
+            machine = machines[name]
+            self._carry_out(machine, machine.kubelet.in_contact(), "")
 
     def _timer(self, uid: str, wake: Wake) -> None:
         self._if_known(uid, lambda kubelet: kubelet.timer(uid, wake))

@@ -31,6 +31,7 @@ from services.client.informer import Change
 from services.kubelet import metrics, podstatus
 from services.kubelet.admission import Rejection, admit
 from services.kubelet.claiming import claim_for, refused
+from services.kubelet.contact import Contact
 from services.kubelet.instructions import (
     Acknowledged,
     ClaimCapacity,
@@ -70,13 +71,15 @@ _GONE_CODES = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED})
 
 
 class Kubelet:
-    """Each method takes what happened and returns what to do. ``allocatable`` is in canonical units."""
+    """Each method takes what happened and returns what to do. ``allocatable`` is in canonical units; ``contact``: the
+    node's with its resource partition."""
 
-    __slots__ = ("_clock", "_out", "allocatable", "facts", "workers")
+    __slots__ = ("_clock", "_out", "allocatable", "contact", "facts", "workers")
 
-    def __init__(self, facts: NodeFacts, allocatable: Mapping[str, int], clock: Clock) -> None:
+    def __init__(self, facts: NodeFacts, allocatable: Mapping[str, int], contact: Contact, clock: Clock) -> None:
         self.facts = facts
         self.allocatable = allocatable
+        self.contact = contact
         self.workers: dict[str, PodWorker] = {}
         self._clock = clock
         self._out: list[Instruction] = []
@@ -176,13 +179,21 @@ class Kubelet:
                 self._confirm(worker)
         return self._take()
 
+    def in_contact(self) -> list[Instruction]:
+        """The node's lease has been stored: pods that were left marked speak for themselves again."""
+        if not self.contact.lost(self._clock.monotonic()):
+            for uid in self.contact.take_left():
+                if (worker := self.workers.get(uid)) is not None:
+                    self._report(worker)
+        return self._take()
+
     def status_of(self, uid: str) -> Pod | None:
         """The message of a status write: name, UID as precondition, status. None if there is nothing to write about."""
         worker = self.workers.get(uid)
         if worker is None or worker.gone:
             return None
         metadata = worker.pod.metadata
-        message = Pod(status=podstatus.build(worker, self.facts, self._clock.time()))
+        message = Pod(status=self._status(worker))
         worker.final_asked = worker.stage is Stage.ENDED
         worker.written_phase = message.status.phase
         worker.written = _digest(message.status)
@@ -307,7 +318,16 @@ class Kubelet:
             return False
         if worker.written and _digest(worker.pod.status) == worker.written:
             return False  # The echo of what was written; what has changed since is to be reported anyway.
-        return podstatus.build(worker, self.facts, self._clock.time()) != worker.pod.status
+        return self._status(worker) != worker.pod.status
+
+    def _status(self, worker: PodWorker) -> PodStatus:
+        """As it is to be reported now. While the node's lease is not kept, a mark is not contradicted: the node is
+        not ready, whatever its pods are."""
+        lost = self.contact.lost(self._clock.monotonic())
+        status = podstatus.build(worker, self.facts, self._clock.time(), lost=lost)
+        if lost and podstatus.is_marked(status):
+            self.contact.leave(worker.uid)
+        return status
 
     def _vanished(self, uid: str, partition: str) -> None:
         worker = self.workers.get(uid)
@@ -456,6 +476,7 @@ class Kubelet:
 
     def _forget(self, worker: PodWorker) -> None:
         self.workers.pop(worker.uid, None)
+        self.contact.forget(worker.uid)
         self._out.append(Forget(worker.uid))
 
     def _unknown(self, uid: str, source: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from services.api.pb.ursa.coordination.v1.lease_service_pb2 import LeaseRenewal
@@ -21,6 +21,7 @@ from services.client.partitions import Connection
 from services.client.renewals import LeaseRenewals
 from services.kubelet import metrics, nodelease
 from services.kubelet.config import TimingConfig
+from services.kubelet.contact import Contact
 from services.kubelet.leaseowners import LeaseOwners
 from services.rpc.status import StatusError
 
@@ -39,6 +40,7 @@ class Leased(Protocol):
     """A node as far as its lease goes. ``silent``: nothing is sent for it; ``has_lease``: its lease has been made."""
 
     name: str
+    contact: Contact
     silent: bool
     has_lease: bool
 
@@ -54,7 +56,8 @@ class SeenNodes(Protocol):
 class LeaseKeeper:
     """``run`` keeps the leases of ``entries``; ``begin`` names those that have none yet.
 
-    ``nodes``: as last seen; a node that is not there has no lease.
+    ``nodes``: as last seen; a node that is not there has no lease. ``on_contact``: the leases of these nodes have been
+    stored, and pods of theirs wait for that.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LeaseKeeper:
         timing: TimingConfig,
         clock: Clock,
         rand: Rand,
+        on_contact: Callable[[Sequence[str]], None],
     ) -> None:
         self._partition = connection.name
         self._leases = connection.clientset.leases
@@ -73,6 +77,7 @@ class LeaseKeeper:
         self._owners = LeaseOwners(connection, nodes.get, clock, rand)
         self._entries = {entry.name: entry for entry in entries}
         self._nodes = nodes
+        self._on_contact = on_contact
         self._timing = timing
         self._clock = clock
         self._rand = rand
@@ -161,6 +166,7 @@ class LeaseKeeper:
         if not known:
             return ()
         renewals = [LeaseRenewal(name=entry.name, holder_identity=entry.name) for entry in known]
+        sent_s = self._clock.monotonic()
         try:
             refusals = await self._renewals.renew(
                 renewals,
@@ -173,11 +179,19 @@ class LeaseKeeper:
             self._failed(error, len(known))
             return known
         metrics.LEASE_RENEWALS.labels(self._partition, "ok").inc(len(known) - len(refusals))
+        stored = [entry for index, entry in enumerate(known) if index not in refusals] if refusals else known
+        self._stored(stored, sent_s)
         if self._contested:
-            self._contested.difference_update(entry.name for index, entry in enumerate(known) if index not in refusals)
+            self._contested.difference_update(entry.name for entry in stored)
         again = [known[index] for index, error in refusals.items() if self._refused(known[index], error)]
         self._tell(refusals.values())
         return again
+
+    def _stored(self, entries: Iterable[Leased], sent_s: float) -> None:
+        # The time of sending: a lease is no younger, however late its answer was read.
+        waited_for = [entry.name for entry in entries if entry.contact.renewed(sent_s)]
+        if waited_for:
+            self._on_contact(waited_for)
 
     def _refused(self, entry: Leased, error: StatusError) -> bool:
         """Should the renewal be tried again soon?"""
@@ -195,7 +209,7 @@ class LeaseKeeper:
         return True
 
     async def _create(self, entries: Sequence[Leased]) -> Sequence[Leased]:
-        now_s, duration_s = self._clock.time(), self._timing.lease_duration_s
+        now_s, sent_s, duration_s = self._clock.time(), self._clock.monotonic(), self._timing.lease_duration_s
         known = [
             (entry, node) for entry in entries if not entry.silent and (node := self._nodes.get(entry.name)) is not None
         ]
@@ -210,16 +224,20 @@ class LeaseKeeper:
             self._failed(error, len(known))
             return [entry for entry, _ in known]
         again: list[Leased] = []
+        stored: list[Leased] = []
         refusals: list[StatusError] = []
         for (entry, node), outcome in zip(known, outcomes, strict=True):
             refusal = outcome.status
             entry.has_lease = refusal is None or refusal.reason == "AlreadyExists"
-            if refusal is not None:
+            if refusal is None:
+                stored.append(entry)
+            else:
                 refusals.append(refusal)
                 again.append(entry)  # An existing lease is renewed next.
             if entry.has_lease:
                 self._check_owner(entry.name, node, existed=refusal is not None)
-        metrics.LEASE_RENEWALS.labels(self._partition, "ok").inc(len(known) - len(refusals))
+        metrics.LEASE_RENEWALS.labels(self._partition, "ok").inc(len(stored))
+        self._stored(stored, sent_s)
         self._tell(refusals)
         return again
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from services.api.kinds import NODES
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -24,6 +24,7 @@ from services.client.informer import Change, Informer
 from services.client.partitions import Connection
 from services.kubelet import metrics, nodestatus
 from services.kubelet.config import TimingConfig
+from services.kubelet.contact import Contact
 from services.kubelet.kept import ACCESSORS, Kept, keeping
 from services.kubelet.leasekeeper import LeaseKeeper
 from services.kubelet.nodestatus import NodeAction, NodeTemplate
@@ -59,6 +60,7 @@ class NodeEntry:
     __slots__ = (
         "as_wanted",
         "boots",
+        "contact",
         "has_lease",
         "held",
         "name",
@@ -69,10 +71,11 @@ class NodeEntry:
         "zone",
     )
 
-    def __init__(self, name: str, zone: str, template: NodeTemplate) -> None:
+    def __init__(self, name: str, zone: str, template: NodeTemplate, contact: Contact) -> None:
         self.name = name
         self.zone = zone
         self.template = template
+        self.contact = contact
         self.reported_s = 0.0
         self.settling_until = 0.0
         self.has_lease = False
@@ -103,7 +106,8 @@ class _Seen:
 
 
 class NodeKeeper:
-    """``run`` registers ``entries`` and keeps them; ``registered`` when all of them are in the partition."""
+    """``run`` registers ``entries`` and keeps them; ``registered`` when all of them are in the partition.
+    ``on_contact``: as ``LeaseKeeper``'s."""
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class NodeKeeper:
         timing: TimingConfig,
         clock: Clock,
         rand: Rand,
+        on_contact: Callable[[Sequence[str]], None],
     ) -> None:
         self._connection = connection
         self._host = host
@@ -133,7 +138,13 @@ class NodeKeeper:
         self._wake = asyncio.Event()
         self._present = _Seen(self._informer)
         self._leases = LeaseKeeper(
-            connection, [*self._entries.values()], self._present, timing=timing, clock=clock, rand=rand
+            connection,
+            [*self._entries.values()],
+            self._present,
+            timing=timing,
+            clock=clock,
+            rand=rand,
+            on_contact=on_contact,
         )
         self._registered: set[str] = set()
         self._ready: set[str] = set()

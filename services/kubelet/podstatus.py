@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.api.pb.ursa.core.v1.pod_pb2 import Container, ContainerState, ContainerStatus, Pod, PodStatus
+from services.api.conditions import NODE_NOT_READY
+from services.api.pb.ursa.core.v1.pod_pb2 import (
+    Container,
+    ContainerState,
+    ContainerStatus,
+    Pod,
+    PodCondition,
+    PodStatus,
+)
 from services.kubelet import containerstatus
 from services.kubelet.containers import ContainerPod
 from services.kubelet.worker import PodWorker, Stage
@@ -39,8 +47,9 @@ class _Condition(NamedTuple):
     message: str = ""
 
 
-def build(worker: PodWorker, node: NodeFacts, now_s: float) -> PodStatus:
-    """The whole status, equal for equal arguments as long as no condition changes."""
+def build(worker: PodWorker, node: NodeFacts, now_s: float, *, lost: bool = False) -> PodStatus:
+    """The whole status, equal for equal arguments as long as no condition changes. ``lost``: its node's lease is not
+    kept, so that a mark of the node life cycle stays on it until it has ended."""
     status = PodStatus()
     status.CopyFrom(worker.pod.status)
     status.phase = phase_of(worker)
@@ -48,7 +57,7 @@ def build(worker: PodWorker, node: NodeFacts, now_s: float) -> PodStatus:
     status.observed_generation = worker.pod.metadata.generation
     status.start_time.seconds, status.start_time.nanos = int(worker.start_s), 0
     _set_addresses(status, worker, node)
-    _set_conditions(status, worker, int(now_s))
+    _set_conditions(status, worker, int(now_s), keep_mark=lost and worker.stage is not Stage.ENDED)
     del status.container_statuses[:]
     status.container_statuses.extend(_container(worker, node, spec) for spec in worker.pod.spec.containers)
     del status.init_container_statuses[:]
@@ -69,6 +78,11 @@ def keep_own(status: PodStatus) -> None:
         status.conditions.extend(own)
 
 
+def is_marked(status: PodStatus) -> bool:
+    """The node life cycle says that the pod is not ready, because its node is not."""
+    return any(_is_mark(condition) for condition in status.conditions)
+
+
 def phase_of(worker: PodWorker) -> str:
     if worker.phase and worker.stage is Stage.ENDED:
         return worker.phase
@@ -86,12 +100,18 @@ def _set_addresses(status: PodStatus, worker: PodWorker, node: NodeFacts) -> Non
         status.pod_ips.add(ip=address)
 
 
-def _set_conditions(status: PodStatus, worker: PodWorker, now: int) -> None:
+def _is_mark(condition: PodCondition) -> bool:
+    return condition.type == "Ready" and condition.status == FALSE and condition.reason == NODE_NOT_READY
+
+
+def _set_conditions(status: PodStatus, worker: PodWorker, now: int, *, keep_mark: bool) -> None:
     existing = {condition.type: condition for condition in status.conditions}
     for wanted in _conditions(worker):
         condition = existing.get(wanted.type)
         if condition is None:
             condition = status.conditions.add(type=wanted.type)
+        if keep_mark and _is_mark(condition):
+            continue
         if condition.status != wanted.status:
             condition.status = wanted.status
             condition.last_transition_time.seconds, condition.last_transition_time.nanos = now, 0

@@ -12,6 +12,7 @@ from services.base.rand import Rand
 from services.client.timers import Timers
 from services.kubelet import nodestatus, process
 from services.kubelet.config import KubeletConfig, Pool
+from services.kubelet.contact import Contact
 from services.kubelet.hollow import Behaviour, HollowRuntime
 from services.kubelet.nodekeeper import NodeEntry
 from services.kubelet.nodestatus import NodeTemplate
@@ -39,9 +40,10 @@ class PoolNodes(NamedTuple):
 
 
 def nodes_of(
-    pool: Pool, host: str, runtime: Runtime | ContainerRuntime, *, address: str = "", port: int = 0
+    pool: Pool, host: str, runtime: Runtime | ContainerRuntime, *, lease_s: float, address: str = "", port: int = 0
 ) -> PoolNodes:
-    """The nodes of ``pool`` on the host of that name, whose own services are at ``address`` and ``port``."""
+    """The nodes of ``pool`` on the host of that name, whose own services are at ``address`` and ``port``. ``lease_s``:
+    how long their leases last."""
     machine = os.uname()
     real = {} if pool.runtime == "hollow" else {"kernel": machine.release, "os_image": f"{machine.sysname} (processes)"}
     partition = pool.resource_partition
@@ -63,6 +65,6 @@ def nodes_of(
     zones = pool.zones or ("",)
     return PoolNodes(
         nodes.allocatable(probe),
-        [NodeEntry(name, zones[number % len(zones)], template) for number, name in enumerate(names)],
+        [NodeEntry(name, zones[number % len(zones)], template, Contact(lease_s)) for number, name in enumerate(names)],
         [NodeFacts(name, partition, address or nodestatus.host_ip(partition, name), runtime.name) for name in names],
     )

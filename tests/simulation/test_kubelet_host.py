@@ -366,3 +366,43 @@ async def test_an_exit_code_that_no_process_can_have_counts_as_none(text: str, c
         world.bind("job", annotations=annotations, restart_policy="Never")
         await world.until(lambda: world.phase("job") in ("Succeeded", "Failed"), seconds=5)
         assert world.pod("job").status.container_statuses[0].state.terminated.exit_code == code
+
+
+async def test_a_mark_of_a_lost_node_stays_on_its_pods_until_its_lease_is_renewed() -> None:
+    """Its resource partition is out of reach, its tenant partition is not; also for a host that is started anew."""
+    world, resource = KubeletWorld(nodes=2), ("Renew", "BatchCreate")
+
+    def readiness(name: str) -> tuple[str, str]:
+        return next((c.status, c.reason) for c in world.pod(name).status.conditions if c.type == "Ready")
+
+    def mark(name: str) -> None:
+        pod = world.pod(name)
+        for condition in pod.status.conditions:
+            if condition.type == "Ready":
+                condition.status, condition.reason = "False", "NodeNotReady"
+        world.tps[0].put(PODS, pod)
+
+    async with world.running():
+        for name, node_name in (("p", "rp-1-n0000"), ("q", "rp-1-n0001")):
+            world.bind(name, node_name=node_name)
+        await world.until(lambda: world.phase("p") == world.phase("q") == "Running", seconds=2)
+        await world.clock.advance(15)
+        mark("p")
+        await world.until(lambda: readiness("p") == ("True", ""), seconds=1)
+        world.rps[0].fall_silent(*resource, how="unavailable")
+        await world.clock.advance(55)
+        assert readiness("p") == readiness("q") == ("True", ""), "no kubelet marks its pods"
+        mark("p")
+        await world.clock.advance(5)
+        assert readiness("p") == ("False", "NodeNotReady")
+        world.rps[0].speak()
+        await world.until(lambda: readiness("p") == ("True", ""), seconds=12)
+        world.rps[0].fall_silent(*resource, how="unavailable")
+        await world.clock.advance(55)
+        mark("q")
+    async with world.running():
+        await world.clock.advance(60)
+        assert readiness("q") == ("False", "NodeNotReady")
+        world.rps[0].speak()
+        await world.until(lambda: readiness("q") == ("True", ""), seconds=12)
+    assert len(world.started()) == 2

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.base.clock import Clock
-from services.controllers.nodes.facts import NOT_READY, UNREACHABLE
+from services.controllers.nodes.facts import NOT_READY, UNREACHABLE, NodeFact, Ready
 from services.controllers.nodes.monitor import NodeMonitor
 from services.placement.nodes import is_ready
 from services.placement.tolerations import NO_EXECUTE
@@ -49,6 +49,18 @@ class NodeGuard:
         self._clock = clock
         self._confirmed_for_s = confirmed_for_s
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
+
+    @property
+    def sees(self) -> bool:
+        """What is known of the nodes is provably how they are."""
+        return self._monitor.proof.current(self._clock.monotonic())
+
+    def is_unready(self, fact: NodeFact) -> bool:
+        """The node is not ready right now, as far as this can be seen. One that was lost may have come back: its lease
+        tells so first, its status follows."""
+        if fact.ready is Ready.UNKNOWN:
+            return self._monitor.is_lost(fact.name, self._clock.monotonic())
+        return fact.ready is Ready.FALSE and self.sees
 
     async def read(self, names: Iterable[str]) -> Reading:
         """Consistent reads of these nodes, sent after this call."""

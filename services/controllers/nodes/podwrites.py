@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.api.conditions import NODE_NOT_READY
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod, PodCondition
 from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest, Preconditions
 from services.controllers.pods import SeenPod
@@ -11,7 +12,6 @@ from services.controllers.pods import SeenPod
 DISRUPTION_TARGET = "DisruptionTarget"
 DELETION_BY_TAINT_MANAGER = "DeletionByTaintManager"
 WHY = "Taint manager: deleting due to NoExecute taint"
-NODE_NOT_READY = "NodeNotReady"
 NOT_READY_MESSAGE = "Node is not ready"
 
 

@@ -1,4 +1,4 @@
-"""The node controllers' work in one tenant partition: two loops, which wait for this partition and for no other."""
+"""The node controllers' work in one tenant partition: loops that wait for this partition and for no other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from services.api.conditions import NODE_NOT_READY
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 # An eviction that nothing justifies right now is looked at again after so long.
 UNJUSTIFIED_PAUSE_S = 1.0
 TRIES_MAX = 3
+# Pods that are ready on a node that is not are marked after so long: a node that is just coming back has told so by
+# then, and a kubelet that contradicts every mark costs one in this time.
+CONTRADICTED_PAUSE_S = 5.0
 
 
 class TenantNodes:
@@ -64,8 +68,11 @@ class TenantNodes:
         self._clock = clock
         self._rand = rand
         self._unready: dict[str, None] = {}
+        # Nodes to be marked again, and when that is due, in its order.
+        self._contradicted: dict[str, float] = {}
         self._wake_evicting = asyncio.Event()
         self._wake_marking = asyncio.Event()
+        self._wake_contradicted = asyncio.Event()
         # How often a pod could not be told why it goes; after a few tries it goes all the same.
         self._untold: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,7 +82,13 @@ class TenantNodes:
         return self._tenant.partition
 
     def start(self, tasks: Supervisor) -> None:
-        for work, name in ((self._evict_all, "evict"), (self._mark_all, "unready"), (self.events.run, "events")):
+        loops = (
+            (self._evict_all, "evict"),
+            (self._mark_all, "unready"),
+            (self._mark_contradicted, "contradicted"),
+            (self.events.run, "events"),
+        )
+        for work, name in loops:
             self._tasks.append(tasks.start(work(), name=f"{name}-{self.partition}"))
 
     def stop(self) -> None:
@@ -99,6 +112,9 @@ class TenantNodes:
                 fact = self._fact_of(pod.node)
                 if pod.uid in self.evictions or (fact is not None and fact.executing):
                     self._place(pod, fact, now)
+                # Bound, or reported, after the node's pods were marked; or its kubelet has another opinion.
+                if pod.ready and fact is not None and fact.ready in UNREADY:
+                    self._look_again(pod.node, now)
         self._wake_evicting.set()
 
     def node_tainted(self, node: str, fact: NodeFact | None, *, anew: bool = False) -> None:
@@ -115,6 +131,7 @@ class TenantNodes:
         """Its pods are not ready while it is not; it speaks for them itself when it is."""
         if ready:
             self._unready.pop(node, None)
+            self._contradicted.pop(node, None)
         elif self._tenant.on_node(node):
             self._unready[node] = None
             self._wake_marking.set()
@@ -256,9 +273,7 @@ class TenantNodes:
                 continue
             for pod in marked.written:
                 about = About("Pod", pod.metadata.tenant, pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
-                self.events.record(
-                    about, kind="Warning", reason=podwrites.NODE_NOT_READY, message=podwrites.NOT_READY_MESSAGE
-                )
+                self.events.record(about, kind="Warning", reason=NODE_NOT_READY, message=podwrites.NOT_READY_MESSAGE)
             if not marked.failed:
                 backoff.reset()
                 in_vain = 0
@@ -270,6 +285,38 @@ class TenantNodes:
                 in_vain = 0
                 self._wake_marking.clear()
                 await first_of(self._wake_marking.wait(), self._clock.sleep(backoff.next()))
+
+    def _look_again(self, node: str, now: float) -> None:
+        if node not in self._contradicted:
+            self._contradicted[node] = now + CONTRADICTED_PAUSE_S
+            self._wake_contradicted.set()
+
+    async def _mark_contradicted(self) -> None:
+        """Upstream marks at every change of such a pod (``nodelifecycle``, ``processPod``); here it is paced."""
+        while True:
+            node, due = next(iter(self._contradicted.items()), ("", 0.0))
+            if not node:
+                self._wake_contradicted.clear()
+                await self._wake_contradicted.wait()
+                continue
+            await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
+            if not self._guard.sees:
+                # Of no node is it known how it is: all keep their places.
+                await self._clock.sleep(CONTRADICTED_PAUSE_S)
+                continue
+            if self._contradicted.get(node) == due:
+                del self._contradicted[node]
+                self._mark_if_contradicted(node)
+
+    def _mark_if_contradicted(self, node: str) -> None:
+        fact = self._fact_of(node)
+        if fact is None or fact.ready not in UNREADY or not any(pod.ready for pod in self._tenant.on_node(node)):
+            return
+        if self._guard.is_unready(fact):
+            self._unready[node] = None
+            self._wake_marking.set()
+        else:
+            self._look_again(node, self._clock.monotonic())
 
     def _mark_again(self, node: str) -> None:
         """After the others: what cannot be written for one holds up none of them. Not if it is ready by now."""

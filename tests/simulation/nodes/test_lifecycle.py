@@ -8,9 +8,9 @@ import itertools
 import grpc
 import pytest
 
-from services.api.kinds import EVENTS, NODES, PODS
+from services.api.kinds import EVENTS, LEASES, NODES, PODS
 from services.api.pb.ursa.core.v1.pod_pb2 import Toleration
-from services.controllers.nodes.facts import NOT_READY, TTL_ANNOTATION, UNREACHABLE
+from services.controllers.nodes.facts import LEASE_NAMESPACE, NOT_READY, SYSTEM_TENANT, TTL_ANNOTATION, UNREACHABLE
 from services.controllers.nodes.zones import ZoneState
 from services.rpc.status import StatusError
 from tests.simulation.nodes.world import CONFIG, World, world
@@ -232,6 +232,80 @@ async def test_pods_that_cannot_be_marked_hold_up_no_other_node_and_are_tried_wi
             tenant.poison(name, None)
         await made.step(15)
         assert condition(made, "tp-1", "refused-1", "Ready") == ("False", "NodeNotReady")
+
+
+READY, MARKED = ("True", ""), ("False", "NodeNotReady")
+
+
+def contradict(made: World, name: str) -> None:
+    """Its kubelet says that it is ready."""
+    found = made.tenants["tp-1"].get(PODS, name, "acme", "default")
+    for each in found.status.conditions:
+        if each.type == "Ready":
+            each.status, each.reason = READY
+    made.tenants["tp-1"].put(PODS, found)
+
+
+@pytest.mark.parametrize("how", ["lost", "says so"])
+async def test_a_pod_that_becomes_ready_on_a_node_that_is_not_is_marked(how: str) -> None:
+    async with world() as made:
+        if how == "lost":
+            made.die("n0")
+        else:
+            made.kubelets["n0"].ready = False
+        await made.step(70)
+        made.add_pod("late", "n0", tolerations=tolerating(None))
+        await made.step(8)
+        assert condition(made, "tp-1", "late", "Ready") == MARKED
+        contradict(made, "late")
+        await made.step(8)
+        assert condition(made, "tp-1", "late", "Ready") == MARKED
+
+
+async def test_a_kubelet_that_contradicts_every_mark_gets_one_in_five_seconds() -> None:
+    async with world() as made:
+        made.add_pod("web", "n0", tolerations=tolerating(None))
+        made.die("n0")
+        await made.step(70)
+        marks = 0
+        for _ in range(60):
+            if condition(made, "tp-1", "web", "Ready") == MARKED:
+                marks += 1
+                contradict(made, "web")
+            await made.step(1)
+        assert 10 <= marks <= 13, "in a minute"
+
+
+async def test_a_node_whose_lease_is_renewed_before_its_status_keeps_ready_pods() -> None:
+    async with world() as made:
+        made.add_pod("web", "n0", tolerations=tolerating(None))
+        made.die("n0")
+        await made.step(70)
+        assert condition(made, "tp-1", "web", "Ready") == MARKED
+        lease = made.resource.get(LEASES, "n0", SYSTEM_TENANT, LEASE_NAMESPACE)
+        lease.spec.renew_time.seconds = int(made.clock.time())
+        made.resource.put(LEASES, lease)
+        contradict(made, "web")
+        await made.step(30)
+        assert condition(made, "tp-1", "web", "Ready") == READY
+        await made.step(35)
+        assert condition(made, "tp-1", "web", "Ready") == MARKED, "it was its last"
+
+
+async def test_no_pod_is_marked_for_what_a_manager_that_does_not_see_knows_of_its_node() -> None:
+    async with world() as made:
+        made.add_pod("web", "n0", tolerations=tolerating(None))
+        made.die("n0")
+        await made.step(70)
+        made.etcd(down=True)
+        await made.step(20)
+        assert not made.nodes.sees
+        contradict(made, "web")
+        await made.step(60)
+        assert condition(made, "tp-1", "web", "Ready") == READY
+        made.etcd(down=False)
+        await made.step(75)
+        assert condition(made, "tp-1", "web", "Ready") == MARKED
 
 
 async def test_evictions_that_wait_for_a_dead_tenant_partition_are_cancelled_when_the_node_returns() -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
 from services.base.clock import FakeClock
 from services.client.informer import Change
+from services.kubelet.contact import Contact
 from services.kubelet.containerkubelet import ContainerKubelet
 from services.kubelet.instructions import (
     ClaimCapacity,
@@ -37,7 +38,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         facts = NodeFacts("n1", "rp-1", "127.0.0.1", "process")
-        self.kubelet = ContainerKubelet(facts, {"cpu": 4000, "pods": 10}, self.clock)
+        self.kubelet = ContainerKubelet(facts, {"cpu": 4000, "pods": 10}, Contact(40.0), self.clock)
         self.out: list[Any] = []
 
     def see(self, pod: Pod) -> None:

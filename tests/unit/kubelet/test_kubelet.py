@@ -13,6 +13,7 @@ from services.apiserver.objects import merge_conditions
 from services.base.clock import FakeClock
 from services.client.informer import Change
 from services.kubelet import metrics
+from services.kubelet.contact import Contact
 from services.kubelet.instructions import (
     Acknowledged,
     ClaimCapacity,
@@ -45,7 +46,8 @@ class World:
     def __init__(self, **allocatable: int) -> None:
         self.clock = FakeClock()
         facts = NodeFacts("n1", "rp-1", "172.16.0.1", "hollow")
-        self.kubelet = Kubelet(facts, allocatable or {"cpu": 4000, "pods": 10}, self.clock)
+        self.contact = Contact(40.0)
+        self.kubelet = Kubelet(facts, allocatable or {"cpu": 4000, "pods": 10}, self.contact, self.clock)
 
     def see(self, pod: Pod, partition: str = "tp-1", *, claimed: bool = True, held: bool | None = None) -> list[Any]:
         """``claimed``: what the binding says. ``held`` (as ``claimed`` says): the ledger holds it, and says so."""
@@ -455,3 +457,109 @@ def test_a_pod_that_was_declared_over_before_it_started_never_starts() -> None:
     assert world.kubelet.claim_answered("uid-p", None) == []
     world.runtime(STOPPED, "uid-p")
     assert world.status("uid-p").phase == "Failed"
+
+
+# What the node life cycle says of pods while their node is lost.
+
+
+def marked(pod: Pod) -> Pod:
+    result = Pod()
+    result.CopyFrom(pod)
+    [ready] = [condition for condition in result.status.conditions if condition.type == "Ready"]
+    ready.status, ready.reason, ready.message = "False", "NodeNotReady", "Node is not ready"
+    return result
+
+
+def readiness(pod_status: Any) -> tuple[str, str]:
+    return next((each.status, each.reason) for each in pod_status.conditions if each.type == "Ready")
+
+
+def lost_world(pod: Pod) -> World:
+    """``pod`` runs, and the node's lease was stored 41 seconds ago."""
+    world = World()
+    world.contact.renewed(0.0)
+    world.run(pod)
+    world.clock._now += 41.0
+    return world
+
+
+def renew(world: World) -> list[Any]:
+    return world.kubelet.in_contact() if world.contact.renewed(world.clock.monotonic()) else []
+
+
+def test_a_mark_of_the_node_life_cycle_stays_while_the_lease_is_not_kept_and_goes_with_its_renewal() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    assert world.see(marked(pod)) == []
+    assert readiness(world.status("uid-p")) == ("False", "NodeNotReady")
+    assert renew(world) == [ReportStatus("tp-1", "uid-p")]
+    assert readiness(world.status("uid-p")) == ("True", "")
+    assert renew(world) == [], "it is told once"
+
+
+def test_a_mark_is_contradicted_while_the_lease_is_kept() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    renew(world)
+    assert world.see(marked(pod)) == [ReportStatus("tp-1", "uid-p")]
+    assert readiness(world.status("uid-p")) == ("True", "")
+
+
+def test_a_kubelet_that_does_not_reach_its_resource_partition_marks_nothing_by_itself() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    assert world.see(pod) == []
+    assert readiness(world.status("uid-p")) == ("True", "")
+    assert renew(world) == []
+
+
+def test_what_else_happens_to_a_marked_pod_is_reported_and_its_end_takes_the_mark_away() -> None:
+    pod = bound("p", restart_policy="OnFailure")
+    world = lost_world(pod)
+    pod.CopyFrom(marked(pod))
+    world.see(pod)
+    world.runtime(EXITED, "uid-p", 1)
+    world.kubelet.timer("uid-p", Wake.RESTART)
+    assert ReportStatus in kinds(world.runtime(STARTED, "uid-p"))
+    reported = world.status("uid-p")
+    assert reported.container_statuses[0].restart_count == 1
+    assert readiness(reported) == ("False", "NodeNotReady"), "a restart is no reason to be ready on a lost node"
+    world.runtime(EXITED, "uid-p", 0)
+    reported = world.status("uid-p")
+    assert (reported.phase, readiness(reported)) == ("Succeeded", ("False", "PodCompleted"))
+
+
+def test_a_mark_that_was_left_in_a_report_goes_when_the_lease_is_renewed() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    pod.CopyFrom(marked(pod))
+    world.see(pod)
+    assert world.echo(pod) == []
+    assert renew(world) == [ReportStatus("tp-1", "uid-p")]
+
+
+def test_a_renewal_whose_answer_was_read_too_late_is_no_contact() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    world.see(marked(pod))
+    assert world.contact.renewed(world.clock.monotonic() - 40.5)
+    assert world.kubelet.in_contact() == []
+    assert renew(world) == [ReportStatus("tp-1", "uid-p")]
+
+
+def test_a_kubelet_that_was_started_anew_contradicts_no_mark_before_its_first_renewal() -> None:
+    pod, before = bound("p"), World()
+    before.run(pod)
+    world = World()
+    world.see(marked(pod))
+    assert world.runtime(STARTED, "uid-p") == []
+    assert renew(world) == [ReportStatus("tp-1", "uid-p")]
+
+
+def test_nothing_is_remembered_of_a_marked_pod_that_is_gone() -> None:
+    pod = bound("p")
+    world = lost_world(pod)
+    world.see(marked(pod))
+    world.vanish(pod)
+    world.runtime(STOPPED, "uid-p")
+    assert renew(world) == []

@@ -17,6 +17,7 @@ from services.base.clock import FakeClock
 from services.base.rand import Rand
 from services.base.tasks import stop_task
 from services.kubelet.config import TimingConfig
+from services.kubelet.contact import Contact
 from services.kubelet.leasekeeper import LeaseKeeper
 from services.rpc import status
 from tests.support.client_world import fake_connection, until
@@ -28,6 +29,7 @@ PLACE = ("system", "kube-node-lease")
 class Entry:
     def __init__(self, name: str) -> None:
         self.name = name
+        self.contact = Contact(40.0)
         self.silent = False
         self.has_lease = False
 
@@ -40,6 +42,7 @@ class World:
         self.nodes = {entry.name: Node() for entry in self.entries}
         for name, node in self.nodes.items():
             node.metadata.name, node.metadata.uid = name, f"uid-of-{name}"
+        self.told: list[str] = []
         self.keeper = LeaseKeeper(
             fake_connection(self.partition, self.clock),
             self.entries,
@@ -47,6 +50,7 @@ class World:
             timing=TimingConfig(),
             clock=self.clock,
             rand=Rand(7),
+            on_contact=self.told.extend,
         )
 
     @contextlib.asynccontextmanager
@@ -229,3 +233,31 @@ async def test_renewals_go_on_after_an_outage_of_the_partition() -> None:
         await world.clock.advance(60)
         world.partition.come_back()
         await until(world.clock, lambda: max(world.age_s(entry.name) for entry in world.entries) < 10.5, seconds=12)
+
+
+async def test_a_node_is_in_contact_while_its_renewals_are_stored() -> None:
+    world = World(2)
+    contacts = [entry.contact for entry in world.entries]
+    assert all(contact.lost(world.clock.monotonic()) for contact in contacts), "nothing has been stored yet"
+    async with world.running():
+        assert not any(contact.lost(world.clock.monotonic()) for contact in contacts), "a lease that was made"
+        world.hold("n1", "another-host")
+        await world.clock.advance(60)
+        assert [contact.lost(world.clock.monotonic()) for contact in contacts] == [False, True]
+        world.partition.go_down()
+        await world.clock.advance(60)
+        assert contacts[0].lost(world.clock.monotonic())
+
+
+async def test_who_waits_for_a_renewal_is_told_when_it_is_stored() -> None:
+    world = World(3)
+    async with world.running():
+        world.partition.go_down()
+        await world.clock.advance(50)
+        world.entries[1].contact.leave("uid-of-a-pod")
+        assert world.told == []
+        world.partition.come_back()
+        await until(world.clock, lambda: world.told == ["n1"], seconds=12)
+        assert [*world.entries[1].contact.take_left()] == ["uid-of-a-pod"]
+        await world.clock.advance(30)
+        assert world.told == ["n1"]

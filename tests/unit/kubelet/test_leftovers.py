@@ -14,6 +14,7 @@ from services.api.kinds import PODS
 from services.base.clock import FakeClock
 from services.base.rand import Rand
 from services.base.tasks import stop_task
+from services.kubelet.contact import Contact
 from services.kubelet.containerkubelet import ContainerKubelet
 from services.kubelet.leftovers import Leftovers
 from services.kubelet.machine import Machine
@@ -63,7 +64,7 @@ class World:
         self.leftovers = Leftovers(self.clock, Rand(1))
         self.remains = Remains()
         facts = NodeFacts("n1", "rp-1", "127.0.0.1", "process")
-        kubelet = ContainerKubelet(facts, {"cpu": 4000, "pods": 10}, self.clock)
+        kubelet = ContainerKubelet(facts, {"cpu": 4000, "pods": 10}, Contact(40.0), self.clock)
         self.machine = Machine(0, kubelet, cast(ContainerRuntime, self.remains))
 
     def suspects(self) -> list[Leftover]:

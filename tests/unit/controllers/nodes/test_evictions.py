@@ -156,6 +156,21 @@ def test_what_is_kept_of_a_pod_is_shared_by_all_of_its_template() -> None:
     assert first.tolerations is second.tolerations
 
 
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        ({}, False),
+        ({"Ready": "True"}, True),
+        ({"Ready": "False"}, False),
+        ({"Ready": "Unknown"}, False),
+        ({"Ready": "True", "DisruptionTarget": "True"}, True),
+        ({"ContainersReady": "True", "Ready": "False"}, False),
+    ],
+)
+def test_a_pod_is_ready_if_it_says_so(conditions: dict[str, str], ready: bool) -> None:
+    assert read_pod(pod(**conditions).SerializeToString()).ready is ready
+
+
 def test_a_node_that_comes_and_goes_leaves_nothing_behind() -> None:
     evictions, day_s = Evictions(), 86_400.0
     steady = SeenPod("steady", "n1", False, 1)
