@@ -58,6 +58,8 @@ def translate(kind: Kind | None, failure: Exception) -> StatusError | None:
             return status.unavailable(str(failure), retry_after_s=failure.retry_after_s)
         case storage.OutcomeUnknown():
             return StatusError(grpc.StatusCode.UNKNOWN, "OutcomeUnknown", str(failure))
+        case storage.Undecodable():
+            return status.internal(str(failure))
         case storage.SlowWatcher():
             return StatusError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

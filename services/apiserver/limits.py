@@ -51,6 +51,8 @@ ITEMS_PER_TURN = 64
 # Server-side end of a watch, seconds; the client's own timeout is shorter as a rule.
 WATCH_TIMEOUT_S = (1800.0, 3600.0)
 BOOKMARK_BEFORE_TIMEOUT_S = 2.0
+# Up to here a multiplexed watch's own timeout has timers of its own; longer ones are kept to the second.
+WATCH_TIMEOUT_EXACT_S_MAX = 60
 
 # Lease renewals: requests of one stream that are not answered yet, and what one request may hold.
 RENEWALS_PER_STREAM_MAX = 32

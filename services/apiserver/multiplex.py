@@ -220,7 +220,7 @@ class WatchStream:
         watch.watcher = watcher
         self._say(frames.created(watch.watch_id))
         self.openings.hold(watch.place)
-        if selection.timeout_seconds:
+        if 0 < selection.timeout_seconds < limits.WATCH_TIMEOUT_EXACT_S_MAX:
             watch.timers = timeout_timers(
                 selection.timeout_seconds,
                 watcher,
@@ -229,7 +229,7 @@ class WatchStream:
             )
         else:
             watch.bookmark_due = selection.allow_watch_bookmarks
-            timeout_s = self._service.rand.uniform(*limits.WATCH_TIMEOUT_S)
+            timeout_s = float(selection.timeout_seconds) or self._service.rand.uniform(*limits.WATCH_TIMEOUT_S)
             self.ends.add(watch, timeout_s - limits.BOOKMARK_BEFORE_TIMEOUT_S)
         watcher.set_wake(watch.wake)
         watch.wake()

@@ -450,8 +450,12 @@ def watch_request(
     send_initial_events: bool | None = None,
     bookmarks: bool = False,
     match: str = "",
+    timeout_s: int = 0,
 ) -> meta_pb2.WatchRequest:
-    """A WatchRequest; initial events need match NotOlderThan, which is set when ``match`` is not given."""
+    """A WatchRequest; initial events need match NotOlderThan, which is set when ``match`` is not given.
+
+    ``timeout_s`` 0: as long as the server likes.
+    """
     if send_initial_events and not match:
         match = "NotOlderThan"
     return meta_pb2.WatchRequest(
@@ -463,6 +467,7 @@ def watch_request(
         resource_version_match=match,
         send_initial_events=send_initial_events,
         allow_watch_bookmarks=bookmarks,
+        timeout_seconds=timeout_s,
     )
 
 

@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 RETRY_BASE_S = 0.5
 RETRY_MAX_S = 10.0
+# How long a watch may last before it is opened anew from where it stands, as client-go's reflector does: no fault of a
+# server that nobody noticed lasts longer, and streams spread again after servers were restarted.
+WATCH_TIMEOUT_S = (300.0, 600.0)
 
 _DELETED = 3
 
@@ -231,6 +234,7 @@ class Informer(Generic[T]):
             resource_version=resource_version,
             send_initial_events=resource_version is None,
             bookmarks=True,
+            timeout_s=int(self._mux.rand.uniform(*WATCH_TIMEOUT_S)),
         )
         self._subscription = self._mux.subscribe(self.kind, request, self)
 

@@ -132,6 +132,14 @@ class OutcomeUnknown(StorageError):
         self.key = key
 
 
+class Undecodable(StorageError):
+    """What is stored is no object of its kind: somebody else has written it, or it was damaged."""
+
+    def __init__(self, key: str, revision: int) -> None:
+        super().__init__(f"{key}@{revision}: what is stored there cannot be read")
+        self.key = key
+
+
 class SlowWatcher(StorageError):
     def __init__(self, resume_revision: int) -> None:
         super().__init__(f"the watch fell out of the window; resume at revision {resume_revision}")

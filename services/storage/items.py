@@ -6,7 +6,10 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 
+from google.protobuf.message import DecodeError
+
 from services.api import wire
+from services.storage.errors import Undecodable
 from services.storage.interface import AttributesOf, EventType, Record
 
 _FIELDS_KEPT = 8_192
@@ -19,7 +22,7 @@ class Item(Record):
     """A record that knows what selectors see of it, at a price that 100,000 of them can pay.
 
     Labels are shared by all items that have the same ones. Fields are decoded when asked for and forgotten soon, except
-    for the value of the collection's index.
+    for the value of the collection's index. Each raises ``Undecodable``.
     """
 
     __slots__ = ("_attributes_of", "_fields", "_indexed", "_labels")
@@ -42,14 +45,20 @@ class Item(Record):
     def labels(self) -> Mapping[str, str]:
         found = self._labels
         if found is None:
-            found = self._labels = _shared(self._attributes_of(self.value).labels)
+            try:
+                found = self._labels = _shared(self._attributes_of(self.value).labels)
+            except DecodeError as failure:
+                raise Undecodable(self.key, self.revision) from failure
         return found
 
     @property
     def fields(self) -> Mapping[str, str]:
         found = self._fields
         if found is None:
-            found = self._fields = self._attributes_of(self.value).fields
+            try:
+                found = self._fields = self._attributes_of(self.value).fields
+            except DecodeError as failure:
+                raise Undecodable(self.key, self.revision) from failure
             _with_fields.append(self)
             if len(_with_fields) > _FIELDS_KEPT:
                 _with_fields.popleft()._fields = None
@@ -60,7 +69,10 @@ class Item(Record):
         found = self._indexed
         if found is None:
             # Not through ``fields``: a whole collection that is loaded would only drive out what others asked for.
-            found = self._indexed = sys.intern(self._attributes_of(self.value).fields.get(index, ""))
+            try:
+                found = self._indexed = sys.intern(self._attributes_of(self.value).fields.get(index, ""))
+            except DecodeError as failure:
+                raise Undecodable(self.key, self.revision) from failure
         return found
 
 

@@ -38,6 +38,7 @@ class Audit:
         self._clock = clock
         self._rand = rand
         self._catch_up = catch_up
+        self._resource = view.prefix.strip("/").rpartition("/")[2]
 
     async def run(self) -> None:
         """Raises ``CacheDiffers``."""
@@ -50,7 +51,7 @@ class Audit:
                 _log.warning("%s: not audited this time: %s", self._view.prefix, failure)
                 continue
             if not agrees:
-                metrics.DIGEST_MISMATCHES.labels(self._view.prefix).inc()
+                metrics.DIGEST_MISMATCHES.labels(self._resource).inc()
                 raise CacheDiffers(f"{self._view.prefix}: the cache differs from its store")
 
     async def agrees(self) -> bool:

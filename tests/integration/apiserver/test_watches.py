@@ -29,6 +29,7 @@ from services.apiserver import limits
 from services.base.clock import SystemClock
 from services.base.rand import Rand
 from services.base.tasks import Supervisor
+from services.client import informer as informer_module
 from services.client.informer import Informer
 from services.client.partitions import Connection
 from services.rpc import methods
@@ -276,10 +277,12 @@ async def test_a_multiplexed_watch_that_names_no_timeout_has_one(
         assert await watches.events(3, 1) == [(ADDED, "a")]
 
 
-async def test_an_informer_resumes_where_the_server_ended_its_watch(
-    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("whose", ["the server's", "its own"])
+async def test_an_informer_resumes_where_its_watch_has_timed_out(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
-    monkeypatch.setattr(limits, "WATCH_TIMEOUT_S", (2.5, 3.0))
+    monkeypatch.setattr(limits, "WATCH_TIMEOUT_S", (2.5, 3.0) if whose == "the server's" else (600.0, 600.0))
+    monkeypatch.setattr(informer_module, "WATCH_TIMEOUT_S", (0.0, 0.0) if whose == "the server's" else (3.0, 3.0))
     opened: list[int | None] = []
     opening = Informer._open
 

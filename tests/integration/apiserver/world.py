@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from services.storage.etcd import EtcdBackend, EtcdConfig
 from services.tenant_partition import app as tenant_app
 from services.tenant_partition import config as tenant_config
 from tests.support.etcd import free_port
+from tests.support.eventually import eventually
 from tests.support.tenants import make_tenant
 
 T = TypeVar("T")
@@ -74,23 +74,6 @@ async def refused(call: Awaitable[Any]) -> StatusError:
     with pytest.raises(StatusError) as caught:
         await call
     return caught.value
-
-
-async def eventually(check: Callable[[], Awaitable[T]], *, within_s: float = 30.0) -> T:
-    """The first true value of ``check``, asked again until then; its last error or value if there is none."""
-    deadline = time.monotonic() + within_s
-    while True:
-        failure: Exception | None = None
-        value: Any = None
-        try:
-            value = await check()
-            if value:
-                return value  # type: ignore[no-any-return]
-        except StatusError as error:
-            failure = error
-        if time.monotonic() > deadline:
-            raise failure or AssertionError(f"not within {within_s} s; last: {value!r}")
-        await asyncio.sleep(0.02)
 
 
 @dataclass

@@ -6,9 +6,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from services.api.kinds import NODES, PODS
+import pytest
+
+from services.api.kinds import NODES, PODS, Kind
+from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
 from services.base.clock import FakeClock
 from services.client.informer import Accessors, Change, Informer
+from services.client.mux import WatchMux
 from services.rpc import status
 from tests.support.client_world import connected, names, node, pod, until
 from tests.support.fake_partition import FakePartition
@@ -43,6 +47,23 @@ async def test_it_lists_then_follows() -> None:
         assert record.take() == [("b", "", "1"), ("a", "1", "2"), ("b", "1", "")]
         assert names(list(informer.store.values())) == ["a"]
         assert informer.resource_version == partition.resource_version
+
+
+async def test_its_watch_lasts_for_five_to_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    subscribe = WatchMux.subscribe
+
+    def spied(mux: WatchMux, kind: Kind, request: WatchRequest, sink: Any) -> Any:
+        asked.append(request.timeout_seconds)
+        return subscribe(mux, kind, request, sink)
+
+    monkeypatch.setattr(WatchMux, "subscribe", spied)
+    clock, partition = FakeClock(), FakePartition("rp-1")
+    async with connected(partition, clock=clock) as (_, [connection]):
+        informers = [Informer[Any](connection.mux, NODES).start() for _ in range(20)]
+        await until(clock, lambda: all(informer.connected for informer in informers))
+    assert len(set(asked)) > 10
+    assert all(300 <= timeout_s <= 600 for timeout_s in asked)
 
 
 async def test_a_lost_stream_is_stale_then_resumed_without_a_list() -> None:

@@ -11,13 +11,14 @@ import pytest
 from services.api.selectors import EVERYTHING
 from services.base.clock import FakeClock, SystemClock
 from services.base.rand import Rand
-from services.storage.errors import Expired, HistoryReplaced, Unavailable
+from services.storage.errors import Expired, HistoryReplaced, Unavailable, Undecodable
 from services.storage.interface import ListQuery, Match, WatchQuery, Write
 from services.storage.items import Item
 from services.storage.memory import MemoryBackend
-from services.storage.testing.world import attributes_of, next_events, pod
-from services.storage.watchcache import CachedStore
+from services.storage.testing.world import attributes_of, next_events, pod, selection
+from services.storage.watchcache import CachedStore, audit, metrics
 from services.storage.watchcache.sharing import NextCall
+from tests.support.eventually import eventually
 
 PREFIX = "/ursa/pods/"
 
@@ -107,6 +108,61 @@ async def test_a_cache_that_differs_from_its_store_is_found_out() -> None:
         assert await cached.audit.agrees()
         cached.view.state.put(Item(PREFIX + "a/n/ghost", pod("ghost"), 2, attributes_of))
         assert not await cached.audit.agrees()
+
+
+async def test_a_cache_that_differs_is_rebuilt_and_counted_and_its_watches_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PERIOD_S", 0.05)
+    counted = metrics.DIGEST_MISMATCHES.labels(PREFIX.strip("/").rpartition("/")[2])
+    before = counted._value.get()
+    backend = MemoryBackend()
+    async with _running(backend) as cached:
+        record = await cached.write(Write(PREFIX + "a/n/x", pod("x"), 0))
+        await cached.list(ListQuery(PREFIX, EVERYTHING))
+        watcher = await cached.watch(WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False))
+        cached.view.state.put(Item(PREFIX + "a/n/ghost", pod("ghost"), 2, attributes_of))
+        with pytest.raises(Expired):
+            await next_events(watcher, 1)
+
+        async def rebuilt() -> bool:
+            return list((await cached.list(ListQuery(PREFIX, EVERYTHING))).records) == [record]
+
+        await eventually(rebuilt)
+    assert counted._value.get() == before + 1
+
+
+async def test_what_cannot_be_read_is_named_until_it_is_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = MemoryBackend()
+    store = backend.store(PREFIX, attributes_of)
+    backing = CachedStore(
+        store, prefix=PREFIX, attributes_of=attributes_of, index="spec.nodeName", clock=SystemClock(), rand=Rand(1)
+    )
+    damaged = PREFIX + "a/n/damaged"
+    async with backing.running() as cached:
+        await cached.wait_ready()
+        watcher = await cached.watch(WatchQuery(PREFIX, EVERYTHING, 0, initial_events=False))
+        written = await store.write(Write(damaged, b"\xff\xff\xff", None))
+        assert written is not None
+        what = f"{damaged}@{written.revision}"
+
+        async def named() -> bool:
+            return what in caplog.text
+
+        await eventually(named)
+        mended = await store.write(Write(damaged, pod("mended"), None))
+        async with asyncio.timeout(10):
+            with pytest.raises(Expired):  # it was listed anew
+                await next_events(watcher, 1)
+        assert list((await cached.list(ListQuery(PREFIX, EVERYTHING))).records) == [mended]
+
+
+async def test_a_selection_that_meets_what_cannot_be_read_names_it() -> None:
+    backend = MemoryBackend()
+    async with _running(backend) as cached:
+        await cached.write(Write(PREFIX + "a/n/damaged", b"\xff\xff\xff", None))
+        with pytest.raises(Undecodable, match="a/n/damaged"):
+            await cached.list(ListQuery(PREFIX, selection("app=web")))
 
 
 async def test_ten_thousand_records_are_loaded_in_pages_and_served_in_order() -> None:
