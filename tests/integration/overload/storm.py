@@ -1,6 +1,7 @@
-"""A process that storms one tenant partition with creates, lists and openings of watches, and counts the answers.
+"""A process that storms one partition with creates, lists and openings of watches, and counts the answers.
 
-``python -m tests.integration.overload.storm ENDPOINT TENANT SECONDS``; prints one JSON object.
+``python -m tests.integration.overload.storm ENDPOINT TENANT SECONDS``; prints one JSON object. The storm is of pods of
+the tenant; without a tenant ("") of nodes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from services.client.clientset import Clientset
 from services.rpc import methods
 from services.rpc.channel import make_channel
 from services.rpc.status import StatusError, from_rpc_error
-from tests.integration.apiserver.world import pod
+from tests.integration.apiserver.world import named, pod
 
 CREATORS, LISTERS, WATCHERS, FAT = 400, 40, 120, 4
 
@@ -40,16 +41,23 @@ async def main(endpoint: str, tenant: str, seconds: float) -> None:
         if error.reason == "TooManyRequests" and not error.retry_after_s:
             unexplained.append(f"{what}: no RetryInfo")
 
+    kind = kinds.PODS if tenant else kinds.NODES
+
+    def made(name: str, *, fat: bool) -> Any:
+        obj: Any = pod(tenant, name) if tenant else named(kinds.NODES, name)
+        if fat and tenant:
+            obj.spec.containers[0].args.append("x" * 900_000)
+        elif fat:
+            obj.metadata.annotations["padding"] = "x" * 200_000
+        return obj
+
     async def creating(number: int) -> None:
-        pods = clients[number % 4].pods
+        resource = clients[number % 4].resource(kind)
         turn = 0
         while loop.time() < end_s:
             turn += 1
-            obj = pod(tenant, f"storm-{number}-{turn}")
-            if number < FAT and turn <= 3:
-                obj.spec.containers[0].args.append("x" * 900_000)
             try:
-                await pods.create(obj)
+                await resource.create(made(f"storm-{number}-{turn}", fat=number < FAT and turn <= 3))
                 note("create", None)
             except StatusError as error:
                 note("create", error)
@@ -57,14 +65,14 @@ async def main(endpoint: str, tenant: str, seconds: float) -> None:
     async def listing(number: int) -> None:
         while loop.time() < end_s:
             try:
-                await clients[number % 4].pods.list(tenant=tenant)
+                await clients[number % 4].resource(kind).list(tenant=tenant)
                 note("list", None)
             except StatusError as error:
                 note("list", error)
 
     async def watching(number: int) -> None:
         method: Any = channels[number % 4].unary_stream(
-            methods.path(kinds.PODS, "Watch"), request_serializer=WatchRequest.SerializeToString
+            methods.path(kind, "Watch"), request_serializer=WatchRequest.SerializeToString
         )
         while loop.time() < end_s:
             call = method(WatchRequest(tenant=tenant), timeout=20)
