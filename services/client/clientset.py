@@ -76,10 +76,18 @@ class ResourceClient(Generic[M]):
         self._timeouts = timeouts
         self._methods: dict[str, Any] = {}
 
-    async def get(self, name: str, *, tenant: str = "", namespace: str = "", resource_version: int | None = None) -> M:
+    async def get(
+        self,
+        name: str,
+        *,
+        tenant: str = "",
+        namespace: str = "",
+        resource_version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> M:
         """``resource_version``: None: most recent; 0: any age; N: not older than N."""
         request = meta_pb2.GetRequest(tenant=tenant, namespace=namespace, name=name, resource_version=resource_version)
-        return await self._unary("Get", request)  # type: ignore[no-any-return]
+        return await self._unary("Get", request, timeout_s)  # type: ignore[no-any-return]
 
     async def list(
         self,
@@ -293,8 +301,8 @@ class ResourceClient(Generic[M]):
             raise StatusError(grpc.StatusCode.INTERNAL, "InternalError", text)
         return [*response.outcomes]
 
-    async def _unary(self, method: str, request: Message) -> Any:
-        return await calls.unary(self._method(method, self.kind.message), request, self._timeouts.unary_s)
+    async def _unary(self, method: str, request: Message, timeout_s: float | None = None) -> Any:
+        return await calls.unary(self._method(method, self.kind.message), request, timeout_s or self._timeouts.unary_s)
 
     def _method(self, name: str, answer: type[Message]) -> Any:
         method = self._methods.get(name)

@@ -43,7 +43,9 @@ def execute(benchmark: str, common: Common, asked: Parameters) -> int:
         return _fail(str(wrong))
     values = _values(benchmark, common, asked, replayed)
     clock, rand = SystemClock(), Rand(values["seed"])
-    # Whoever ends it by a signal has no cluster left over either.
+    # Whoever ends it by a signal has no cluster left over either; what a script has in its background ignores SIGINT.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     write = _replaying(replayed, common.speed) if replayed else _writing(benchmark, values, rand)
     try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node, Taint
 from services.base.clock import Clock
+from services.client.calls import is_retryable
 from services.controllers.nodes.facts import NOT_READY, UNREACHABLE, NodeFact, Ready
 from services.controllers.nodes.monitor import NodeMonitor
 from services.placement.nodes import is_ready
@@ -27,17 +28,16 @@ READS_AT_ONCE = 16
 class NodeReads(Protocol):
     """As much of the resource partition's node client as this needs."""
 
-    async def get(
-        self, name: str, *, tenant: str = "", namespace: str = "", resource_version: int | None = None
-    ) -> Node: ...
+    async def get(self, name: str, *, timeout_s: float | None = None) -> Node: ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Nodes by name as they were at ``at`` (monotonic seconds) or later; those that could not be read are missing."""
+    """``nodes``: by name, as they were at the second in ``at`` (monotonic) or later; those that could not be read are
+    missing."""
 
-    at: float
-    nodes: dict[str, Node]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    at: dict[str, float] = field(default_factory=dict)
 
 
 class NodeGuard:
@@ -63,23 +63,27 @@ class NodeGuard:
         return fact.ready is Ready.FALSE and self.sees
 
     async def read(self, names: Iterable[str]) -> Reading:
-        """Consistent reads of these nodes, sent after this call."""
-        at = self._clock.monotonic()
-        found: dict[str, Node] = {}
+        """Consistent reads of these nodes, sent after this call. Raises ``StatusError`` if the partition answered none
+        of them: who asks should pause before the next."""
+        reading = Reading()
+        refusals: list[StatusError] = []
         async with asyncio.TaskGroup() as group:
             for name in names:
-                group.create_task(self._read(name, found))
-        return Reading(at, found)
+                group.create_task(self._read(name, reading, refusals))
+        if refusals and not reading.nodes:
+            raise refusals[-1]
+        return reading
 
     def is_fresh(self, reading: Reading) -> bool:
-        """It justifies deletions still."""
-        return self._clock.monotonic() - reading.at <= self._confirmed_for_s
+        """All of it justifies deletions still."""
+        now = self._clock.monotonic()
+        return all(now - at <= self._confirmed_for_s for at in reading.at.values())
 
     def taints(self, reading: Reading, name: str) -> list[Taint]:
         """The NoExecute taints of the node that justify a deletion right now; empty: none does (yet)."""
         now = self._clock.monotonic()
         node = reading.nodes.get(name)
-        if node is None or not self.is_fresh(reading):
+        if node is None or now - reading.at[name] > self._confirmed_for_s:
             return []
         return [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE and self._holds(taint.key, node, now)]
 
@@ -90,9 +94,15 @@ class NodeGuard:
             return False  # It has come back, or nobody can tell; the taint will go, or the eviction waits.
         return key == NOT_READY or self._monitor.is_lost(node.metadata.name, now)
 
-    async def _read(self, name: str, found: dict[str, Node]) -> None:
+    async def _read(self, name: str, reading: Reading, refusals: list[StatusError]) -> None:
         async with self._reads:
+            at = self._clock.monotonic()
             try:
-                found[name] = await self._nodes.get(name)
+                # Whatever comes later than that justifies nothing any more, and others wait for the place.
+                node = await self._nodes.get(name, timeout_s=self._confirmed_for_s)
             except StatusError as failure:
                 _log.info("node could not be confirmed", extra={"node": name, "cause": failure.message})
+                if is_retryable(failure):
+                    refusals.append(failure)
+            else:
+                reading.nodes[name], reading.at[name] = node, at

@@ -179,7 +179,7 @@ class TenantNodes:
             pause_s = backoff.next()
             metrics.FAILURES.labels(self.partition).inc(len(batch))
             _log.info(
-                "evictions wait: their tenant partition does not answer",
+                "evictions wait: a partition does not answer",
                 extra={"tenant_partition": self.partition, "pods": len(batch), "cause": failure.message},
             )
             self.evictions.again(batch, self._clock.monotonic())
@@ -188,7 +188,8 @@ class TenantNodes:
             backoff.reset()
 
     async def _evict(self, batch: Sequence[Eviction]) -> None:
-        """Confirm, tell, confirm again, delete. Raises ``StatusError``: this partition does not answer."""
+        """Confirm, tell, confirm again, delete. Raises ``StatusError``: this partition does not answer, or the nodes'
+        does not."""
         reading = await self._guard.read({eviction.pod.node for eviction in batch})
 
         # Of the reading that is the newest when it is asked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -13,6 +14,8 @@ from services.api.pb.ursa.core.v1.node_pb2 import Node
 from services.base.backoff import Backoff
 from services.base.clock import Clock
 from services.base.rand import Rand
+from services.base.tasks import first_of
+from services.client.calls import is_retryable
 from services.client.clientset import Outcome
 from services.controllers.nodes import metrics
 from services.controllers.nodes.config import NodesConfig
@@ -25,6 +28,8 @@ _log = logging.getLogger(__name__)
 # The node has changed, or is gone: the event that says so is under way, and what is to be written is decided anew then.
 # Among thousands of nodes one of each batch has always just reported: nobody waits for that.
 _OUTDATED = frozenset((grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND))
+
+REFUSED_PAUSE_S = 30.0
 
 
 class NodeApi(Protocol):
@@ -51,6 +56,8 @@ class NodeWriter:
         self._clock = clock
         self._backoff = Backoff(rand, initial_s=0.1, maximum_s=config.backoff_max_s)
         self._wake = asyncio.Event()
+        # Nodes whose write was refused for good, by when they are tried again, in its order.
+        self._aside: dict[str, float] = {}
 
     def wake(self) -> None:
         self._wake.set()
@@ -58,15 +65,31 @@ class NodeWriter:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            self._take_back()
             if self._monitor.idle:
                 self._wake.clear()
-                await self._wake.wait()
+                await self._wait()
+                continue
             settled = await self._write("status", self._monitor.take_lost)
             settled &= await self._write("spec", self._monitor.take_revisions)
             if settled:
                 self._backoff.reset()
             else:
                 await self._clock.sleep(self._backoff.next())
+
+    async def _wait(self) -> None:
+        due = next(iter(self._aside.values()), None)
+        if due is None:
+            await self._wake.wait()
+        else:
+            await first_of(self._wake.wait(), self._clock.sleep(max(0.0, due - self._clock.monotonic())))
+
+    def _take_back(self) -> None:
+        now = self._clock.monotonic()
+        due = list(itertools.takewhile(lambda name: self._aside[name] <= now, self._aside))
+        for name in due:
+            del self._aside[name]
+        self._monitor.not_written(due)
 
     async def _write(self, what: str, take: Callable[[int, float, float], list[Write]]) -> bool:
         """False: some have to be looked at again."""
@@ -88,7 +111,17 @@ class NodeWriter:
             if outcome.status is None:
                 if write.evicts:
                     metrics.ZONE_EVICTIONS.labels(write.fact.zone).inc()
-            elif outcome.status.code not in _OUTDATED:
+            elif outcome.status.code in _OUTDATED:
+                pass
+            elif is_retryable(outcome.status):
                 failed.append(write.fact.name)
+            else:
+                self._set_aside(write.fact.name, what, outcome.status)
         self._monitor.not_written(failed)
         return not failed
+
+    def _set_aside(self, name: str, what: str, refusal: StatusError) -> None:
+        """Only a change of the node will make it possible: it is tried now and then, and no other waits for it."""
+        _log.warning("a node cannot be written", extra={"node": name, "what": what, "cause": refusal.message})
+        self._aside.pop(name, None)
+        self._aside[name] = self._clock.monotonic() + REFUSED_PAUSE_S

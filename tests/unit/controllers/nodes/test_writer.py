@@ -17,7 +17,7 @@ from services.client.informer import Change
 from services.controllers.nodes.config import NodesConfig
 from services.controllers.nodes.facts import read_node
 from services.controllers.nodes.monitor import NodeMonitor
-from services.controllers.nodes.writer import NodeWriter
+from services.controllers.nodes.writer import REFUSED_PAUSE_S, NodeWriter
 from services.rpc.status import StatusError
 
 NODES = 12
@@ -78,3 +78,20 @@ async def test_what_fails_otherwise_is_tried_again() -> None:
         tasks.start(NodeWriter(api, monitor, config, clock=clock, rand=Rand(1)).run(), name="writer")
         await clock.advance(3)
         assert api.asked[:2] == ["a", "b"] and 2 < api.asked.count("a") < 20 and api.asked.count("b") == 1
+
+
+async def test_a_node_that_can_never_be_written_holds_up_no_other() -> None:
+    clock, api, config = FakeClock(), Nodes(), NodesConfig(batch_nodes=2)
+    monitor = NodeMonitor(config)
+    names = [f"n{number:02d}" for number in range(NODES)]
+    api.refused["n00"] = StatusError(grpc.StatusCode.INVALID_ARGUMENT, "Invalid", "annotations: too long")
+    seen(monitor, 1, *names)
+    async with Supervisor() as tasks:
+        tasks.start(NodeWriter(api, monitor, config, clock=clock, rand=Rand(1)).run(), name="writer")
+        await clock.advance(0.05)
+        assert api.asked == names, "each once, and no pause in between"
+        await clock.advance(REFUSED_PAUSE_S - 1)
+        assert api.asked == names
+        api.refused.clear()
+        await clock.advance(2)
+        assert api.asked == [*names, "n00"]
