@@ -76,8 +76,8 @@ class LazyAttributes:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        message: Any = self._kind.message.FromString(self._value)
-        return dict(message.metadata.labels)
+        message = self._kind.labels_message.FromString(self._value)
+        return {entry.key: entry.value for entry in message.metadata.labels}
 
     @property
     def fields(self) -> LazyFields:
@@ -116,7 +116,7 @@ class Kind:
     a parsed message. ``index``: the selectable field that stores index by. ``cached``: behind a watch cache by default.
     ``lane_system``: its writes go before everything else. ``read_only``: there are no generic writes (the requests of
     those are ``Empty``); a partition writes it by methods of its own. ``fields_message``: what the readers
-    of ``fields`` take, with no more than they need if possible.
+    of ``fields`` take, with no more than they need if possible. ``labels_message``: the labels alone, as entries.
     """
 
     name: str
@@ -142,6 +142,7 @@ class Kind:
     lane_system: bool = False
     read_only: bool = False
     fields_message: type[Any] = field(default=Empty, repr=False)
+    labels_message: type[Any] = field(default=Empty, repr=False)
     _field_names: tuple[str, ...] = field(default=(), repr=False)
     _field_values: Callable[[Any], tuple[str, ...]] = field(default=lambda _: (), repr=False)
 
@@ -246,6 +247,7 @@ def _kind(
         lane_system=lane_system,
         read_only=read_only,
         fields_message=message if computed else excerpt(message, strings.values()),
+        labels_message=excerpt(message, ("metadata.labels.key", "metadata.labels.value")),
         _field_names=tuple(readers),
         _field_values=_values(readers, strings),
     )

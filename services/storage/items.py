@@ -64,6 +64,10 @@ class Item(Record):
                 _with_fields.popleft()._fields = None
         return found
 
+    def glance(self) -> Mapping[str, str]:
+        """``fields``, not kept: a scan of a whole collection would only drive out what others asked for."""
+        return self._fields or self._attributes_of(self.value).fields
+
     def indexed(self, index: str) -> str:
         """The value of the field by which the item's collection is indexed."""
         found = self._indexed

@@ -42,6 +42,7 @@ from services.storage.queries import Freshness, plan_list, plan_watch
 from services.storage.watchcache.bookmarks import PERIOD_S, Bookmarks
 from services.storage.watchcache.progress import Progress
 from services.storage.watchcache.ring import WindowBounds
+from services.storage.watchcache.scans import Scans, Turns
 from services.storage.watchcache.view import View
 from services.storage.watchcache.watcher import CacheWatcher
 
@@ -69,6 +70,7 @@ class MemoryBackend:
         self.progress = Progress()
         self.progress.reached(1)
         self.bookmarks = Bookmarks(self.clock, rand or Rand(), bookmark_period_s)
+        self.turns = Turns(self.clock)
         self._window = window or WindowBounds()
         self._stores: dict[str, MemoryStore] = {}
         self._leases = itertools.count(1)
@@ -162,6 +164,7 @@ class MemoryStore:
     def __init__(self, backend: MemoryBackend, view: View) -> None:
         self._backend = backend
         self._view = view
+        self._scans = Scans(view, backend.turns)
         self._feeds: set[CacheWatcher] = set()
 
     @property
@@ -189,9 +192,9 @@ class MemoryStore:
             await self._at_least(plan.revision)
         self._settle()
         if plan.freshness is not Freshness.EXACT:
-            return self._view.page(query)
+            return await self._scans.page(query)
         try:
-            return self._view.page_at(query, plan.revision)
+            return await self._scans.page_at(query, plan.revision)
         except Expired as gone:
             raise Expired(gone.revision, gone.oldest, query.start_key) from None
 
@@ -204,7 +207,7 @@ class MemoryStore:
         if plan.freshness is Freshness.AT_LEAST:
             await self._at_least(plan.revision)
         self._settle()
-        watcher = self._view.watch(query)
+        watcher = await self._scans.watch(query)
         if query.bookmarks:
             self._backend.bookmarks.add(watcher)
         return watcher

@@ -12,6 +12,7 @@ from services.storage.backing import Backing
 from services.storage.interface import AttributesOf, ResourceStore
 from services.storage.watchcache import CachedStore, WindowBounds
 from services.storage.watchcache.bookmarks import PERIOD_S
+from services.storage.watchcache.scans import Turns
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Stores:
         self._config = config
         self._clock = clock
         self._rand = rand
+        self._turns = Turns(clock)
         self.work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
 
     def open(self, kind: HasCollection, prefix: str, *, cached: bool) -> ResourceStore:
@@ -68,6 +70,7 @@ class Stores:
             rand=self._rand,
             window=self._config.windows.get(kind.resource),
             bookmark_period_s=self._config.bookmark_period_s,
+            turns=self._turns,
         )
         self.work[f"watch-cache-{kind.resource}"] = cache.run
         return cache

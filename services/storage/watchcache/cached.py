@@ -42,6 +42,7 @@ from services.storage.watchcache.bookmarks import PERIOD_S, Bookmarks
 from services.storage.watchcache.progress import Progress
 from services.storage.watchcache.readiness import Readiness
 from services.storage.watchcache.ring import WindowBounds
+from services.storage.watchcache.scans import Scans, Turns
 from services.storage.watchcache.sharing import NextCall
 from services.storage.watchcache.view import View
 
@@ -57,6 +58,7 @@ class CachedStore:
     """A ``ResourceStore``. Run it (``running()``, or ``run()`` under a supervisor) to have it follow ``backing``.
 
     ``index``: the selectable field whose ``=`` selections (list, watch) are looked up instead of scanned for.
+    ``turns``: shared by all stores of the process, whose long scans go on one slice at a time.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class CachedStore:
         index: str | None = None,
         window: WindowBounds | None = None,
         bookmark_period_s: float = PERIOD_S,
+        turns: Turns | None = None,
     ) -> None:
         self._backing = backing
         self._prefix = prefix
         self._clock = clock
         self._rand = rand
         self.view = View(prefix, attributes_of, index, window or WindowBounds(), clock)
+        self._scans = Scans(self.view, turns or Turns(clock))
         self._progress = Progress()
         self._readiness = Readiness(clock)
         self._bookmarks = Bookmarks(clock, rand, bookmark_period_s)
@@ -232,13 +236,14 @@ class CachedStore:
             await self._must_reach(plan.revision)
         elif plan.freshness is Freshness.RECENT and not await self._fresh():
             return await self._backing.list(query)
-        return self.view.page(query)
+        return await self._scans.page(query)
 
     async def _list_exactly(self, query: ListQuery, revision: int) -> Page:
         if not await self._reach(revision) and await self._quorum() < revision:
             raise ResourceVersionTooLarge(revision, self.view.revision)
         if self.view.floor <= revision <= self.view.revision:
-            return self.view.page_at(query, revision)
+            with contextlib.suppress(Expired):  # it may fall out of the window while the scan waits for its turn
+                return await self._scans.page_at(query, revision)
         return await self._backing.list(query)
 
     def count(self, prefix: str) -> int:
@@ -252,7 +257,7 @@ class CachedStore:
             await self._must_reach(plan.revision)
         elif plan.freshness is Freshness.RECENT and not await self._fresh() and wants_state(query):
             raise Unavailable(f"the watch cache of {self._resource} lags behind its store")
-        watcher = self.view.watch(query)
+        watcher = await self._scans.watch(query)
         if query.bookmarks:
             self._bookmarks.add(watcher)
         return watcher

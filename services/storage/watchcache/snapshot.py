@@ -30,6 +30,10 @@ class Snapshot:
             self._undone.setdefault(change.key, change.old)
         self._next = self._ring.end
 
+    def undone(self) -> dict[str, Item | None]:
+        """What the keys that have changed since held at the revision; the caller's own copy."""
+        return dict(self._undone)
+
     def items(self, prefix: str, start_key: str = "") -> Iterator[Item]:
         """Items below ``prefix`` after ``start_key`` in key order."""
         end = range_end(prefix)

@@ -79,3 +79,7 @@ class State:
             return len(self.items)
         below = self._keys.bisect_right(start_key) if start_key else self._keys.bisect_left(prefix)
         return max(0, int(self._keys.bisect_left(range_end(prefix)) - below))
+
+    def count_of(self, value: str) -> int:
+        """How many items hold ``value`` in the indexed field."""
+        return len(self._by_value.get(value, ()))

@@ -1,6 +1,7 @@
 """One collection in memory: its state, its window, and every read and watch that they can serve. Synchronous.
 
-``CachedStore`` feeds it from a store behind, ``MemoryStore`` writes to it directly.
+``CachedStore`` feeds it from a store behind, ``MemoryStore`` writes to it directly. Both read through ``Scans``, which
+does in slices what would take long here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from services.storage.interface import AttributesOf, ListQuery, Page, Record, Wa
 from services.storage.items import Item
 from services.storage.queries import wants_state
 from services.storage.watchcache.ring import WindowBounds
+from services.storage.watchcache.scan import Scan
 from services.storage.watchcache.snapshot import Snapshot
 from services.storage.watchcache.state import State
 from services.storage.watchcache.stream import Stream
@@ -39,6 +41,7 @@ class View:
         self.stream = Stream(prefix, index, bounds, clock)
         self._snapshots: dict[int, Snapshot] = {}
         self._states: dict[tuple[str, Selection], Sequence[Item]] = {}
+        self._scans: set[Scan] = set()
 
     @property
     def revision(self) -> int:
@@ -53,7 +56,11 @@ class View:
 
     def replace(self, records: Iterable[Record], revision: int, *, voided: type[Expired] | None = None) -> None:
         """The whole collection as of ``revision``, at once; watches not so far end (``voided``: all)."""
-        self.state.load(map(self.item, records))
+        # Not into the state that there is: scans under way go on with that one.
+        state = State(self.prefix, self._index)
+        state.load(map(self.item, records))
+        self.state = state
+        self._scans.clear()
         self._snapshots.clear()
         self._states.clear()
         self.stream.restart(revision, voided=voided)
@@ -80,9 +87,16 @@ class View:
             old = self.state.remove(entry.key)
             if old is not None:
                 self.stream.push(entry.revision, old, None)
+                self._tell_scans(entry.key, old, None)
             return
         item = Item(entry.key, entry.value, entry.revision, self._attributes_of)
-        self.stream.push(entry.revision, self.state.put(item), item)
+        old = self.state.put(item)
+        self.stream.push(entry.revision, old, item)
+        self._tell_scans(entry.key, old, item)
+
+    def _tell_scans(self, key: str, old: Item | None, new: Item | None) -> None:
+        for scan in self._scans:
+            scan.changed(key, old, new)
 
     def compact(self, revision: int) -> None:
         """Forget history up to ``revision``."""
@@ -120,6 +134,48 @@ class View:
         snapshot.refresh()
         return snapshot
 
+    # -- scans: the same answers, a slice at a time
+
+    def to_look_at(self, prefix: str, selection: Selection, start_key: str = "", revision: int | None = None) -> int:
+        """About how many records ``page`` (``page_at`` if there is a ``revision``) has to look at one by one."""
+        if selection.everything:
+            return 0
+        value = self._value(selection) if revision in (None, self.revision) else None
+        found = self.state.count(prefix, start_key)
+        return found if value is None else min(found, self.state.count_of(value))
+
+    def known(self, prefix: str, selection: Selection) -> Sequence[Item] | None:
+        """What a whole list or a new watch begins with, if it was found out since the last change."""
+        return self._states.get((prefix, selection))
+
+    def scan(self, prefix: str, selection: Selection, revision: int, *, start_key: str = "", limit: int = 0) -> Scan:
+        """A scan of the collection as of ``revision`` ≤ now; ``end`` it. Raises ``Expired``."""
+        undone = self._snapshot(revision).undone() if revision != self.revision else {}
+        scan = Scan(self.state, prefix, selection, self.stream.ring.end, undone, start_key, limit)
+        if scan.whole:
+            scan = self._alike(scan) or scan
+        scan.users += 1
+        self._scans.add(scan)
+        return scan
+
+    def _alike(self, scan: Scan) -> Scan | None:
+        """A scan for the same that began at the same point: clients that come back all ask the same."""
+        asked = (scan.prefix, scan.selection, scan.sequence)
+        alike = (s for s in self._scans if s.whole and (s.prefix, s.selection, s.sequence) == asked)
+        return next(alike, None)
+
+    def end(self, scan: Scan) -> None:
+        """Of those who asked for ``scan``, one needs it no more. What it has found may be of use to others."""
+        scan.users -= 1
+        if not scan.users:
+            self._scans.discard(scan)
+        if scan.done and scan.whole and self.holds(scan) and scan.sequence == self.stream.ring.end:
+            self._share(scan.prefix, scan.selection, scan.found)
+
+    def holds(self, scan: Scan) -> bool:
+        """The collection was not replaced since ``scan`` began."""
+        return scan.state is self.state
+
     def _value(self, selection: Selection) -> str | None:
         return selection.required(self._index) if self._index is not None else None
 
@@ -127,7 +183,9 @@ class View:
 
     def watch(self, query: WatchQuery) -> CacheWatcher:
         """A watch that starts from what is here now. Raises ``Expired`` below the window."""
-        start = self._start(query)
+        return self.watch_from(query, self._start(query))
+
+    def watch_from(self, query: WatchQuery, start: Start) -> CacheWatcher:
         return CacheWatcher(self.stream, query.prefix, query.selection, start, bookmarks=query.bookmarks)
 
     def _start(self, query: WatchQuery) -> Start:
@@ -147,10 +205,13 @@ class View:
             keys = self.state.keys(prefix, "", self._value(selection))
             items = map(self.state.items.__getitem__, keys)
             found = list(items) if selection.everything else [i for i in items if selection.matches(i.attributes)]
-            if len(self._states) >= _STATES_MAX:
-                del self._states[next(iter(self._states))]
-            self._states[prefix, selection] = found
+            self._share(prefix, selection, found)
         return found
+
+    def _share(self, prefix: str, selection: Selection, found: Sequence[Item]) -> None:
+        if (prefix, selection) not in self._states and len(self._states) >= _STATES_MAX:
+            del self._states[next(iter(self._states))]
+        self._states[prefix, selection] = found
 
 
 def _page(query: ListQuery, items: Iterator[Item], revision: int, total: int) -> Page:
