@@ -66,7 +66,10 @@ class Item(Record):
 
     def glance(self) -> Mapping[str, str]:
         """``fields``, not kept: a scan of a whole collection would only drive out what others asked for."""
-        return self._fields or self._attributes_of(self.value).fields
+        try:
+            return self._fields or self._attributes_of(self.value).fields
+        except DecodeError as failure:
+            raise Undecodable(self.key, self.revision) from failure
 
     def indexed(self, index: str) -> str:
         """The value of the field by which the item's collection is indexed."""
