@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
+from services.base.rand import Rand
 from services.rpc.credentials import TlsConfig, channel_credentials
+from services.rpc.spread import SpreadChannel
 
 # One message is at most an object of 1 MiB, a list part or a watch message of about that; batches are 4 MiB at most.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
@@ -35,51 +35,41 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 def make_channel(endpoints: Sequence[str], tls: TlsConfig | None = None) -> grpc.aio.Channel:
     """A channel to ``endpoints`` (``host:port`` of each API server of one partition).
 
-    Calls spread over the endpoints that answer. Several host names are resolved here, once, as gRPC takes only one name
-    per target; a single name is left to gRPC, which resolves it again whenever it reconnects. Raises ``ValueError``.
+    Calls spread over the endpoints that answer. With TLS each one's certificate carries its own host. Raises
+    ``ValueError``.
     """
+    # Of one name with several addresses, each is used as well.
     options = [*CHANNEL_OPTIONS, ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')]
-    if tls is None:
-        return grpc.aio.insecure_channel(target_of(endpoints), options)
-    if len(endpoints) > 1:
-        # With a list of addresses, the name to verify is that of the first endpoint.
-        options.append(("grpc.ssl_target_name_override", _split(endpoints[0])[0]))
-    return grpc.aio.secure_channel(target_of(endpoints), channel_credentials(tls), options)
+    credentials = channel_credentials(tls) if tls is not None else None
+
+    def connect(endpoint: str) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(target_of(endpoint), options)
+        return grpc.aio.secure_channel(target_of(endpoint), credentials, options)
+
+    # Everybody's first call, a watch stream that stays, would else be the first endpoint's.
+    return channel_over(endpoints, connect, start=Rand().integer(0, len(endpoints)))
 
 
-def target_of(endpoints: Sequence[str]) -> str:
-    """The gRPC target that reaches any of ``endpoints``. Raises ``ValueError``."""
+def channel_over(
+    endpoints: Sequence[str], connect: Callable[[str], grpc.aio.Channel], *, sticky: bool = False, start: int = 0
+) -> grpc.aio.Channel:
+    """What ``connect`` makes of the only endpoint; of several, a ``SpreadChannel``. Raises ``ValueError``.
+
+    gRPC takes one name per target: several would have to be resolved here, and for ever.
+    """
     if not endpoints:
         raise ValueError("a channel needs at least one endpoint")
-    parts = [_split(endpoint) for endpoint in endpoints]
-    if len(parts) == 1:
-        return f"dns:///{endpoints[0]}"
-    addresses = [address for host, port in parts for address in _addresses(host, port)]
-    if not addresses:
-        return f"dns:///{endpoints[0]}"
-    version = addresses[0][0]
-    scheme = "ipv4" if version == 4 else "ipv6"
-    return f"{scheme}:" + ",".join(text for number, text in addresses if number == version)
+    for endpoint in endpoints:
+        target_of(endpoint)
+    if len(endpoints) == 1:
+        return connect(endpoints[0])
+    return SpreadChannel([(endpoint, connect(endpoint)) for endpoint in endpoints], sticky=sticky, start=start)
 
 
-def _split(endpoint: str) -> tuple[str, int]:
+def target_of(endpoint: str) -> str:
+    """The gRPC target of ``host:port``, which gRPC resolves whenever it reconnects. Raises ``ValueError``."""
     host, separator, port = endpoint.rpartition(":")
     if not separator or not host or not port.isdecimal():
         raise ValueError(f"{endpoint!r} is no host:port")
-    return host.strip("[]"), int(port)
-
-
-def _addresses(host: str, port: int) -> list[tuple[int, str]]:
-    try:
-        return [_text(ipaddress.ip_address(host), port)]
-    except ValueError:
-        pass
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    return [_text(ipaddress.ip_address(entry[4][0]), port) for entry in found]
-
-
-def _text(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> tuple[int, str]:
-    return address.version, f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+    return f"dns:///{endpoint}"

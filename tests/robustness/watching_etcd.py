@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
-from services.rpc.channel import target_of
+from services.rpc.channel import channel_over, target_of
 from tests.robustness.history import Final, Incident, Recorder, Truth
 from tests.robustness.objects import describe
 
@@ -27,7 +27,9 @@ class TruthKeeper:
         self._recorder = recorder
         # Straight to etcd, through no link: the truth sees no fault of the network.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 500)]
-        self._channel = grpc.aio.insecure_channel(target_of(endpoints), options)
+        self._channel = channel_over(
+            endpoints, lambda endpoint: grpc.aio.insecure_channel(target_of(endpoint), options), sticky=True
+        )
         self._kv = rpc.KVStub(self._channel)
         self._watch = rpc.WatchStub(self._channel)
         self._maintenance = rpc.MaintenanceStub(self._channel)

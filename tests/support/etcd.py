@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.support import etcd_binaries
@@ -55,10 +55,12 @@ class EtcdProcess:
         max_txn_ops: int = 128,
         binary: str | None = None,
         name: str = "test",
+        advertised_peer_port: int = 0,
         extra: tuple[str, ...] = (),
     ) -> None:
         self.client_port = client_port or free_port()
         self.peer_port = peer_port or free_port()
+        self._advertised_peer_port = advertised_peer_port or self.peer_port
         self._owns_dir = data_dir is None
         self.directory = data_dir or pathlib.Path(tempfile.mkdtemp(prefix="ursa-etcd-"))
         self.name = name
@@ -74,7 +76,8 @@ class EtcdProcess:
 
     @property
     def peer_url(self) -> str:
-        return f"http://127.0.0.1:{self.peer_port}"
+        """Where the others look for it."""
+        return f"http://127.0.0.1:{self._advertised_peer_port}"
 
     @property
     def running(self) -> bool:
@@ -131,7 +134,7 @@ class EtcdProcess:
             f"--data-dir={self.directory / 'data'}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={self.peer_url}",
+            f"--listen-peer-urls=http://127.0.0.1:{self.peer_port}",
             f"--initial-advertise-peer-urls={self.peer_url}",
             f"--initial-cluster={self.initial_cluster}",
             f"--max-txn-ops={self._max_txn_ops}",
@@ -188,10 +191,19 @@ def running_etcd(**options: Any) -> Iterator[EtcdProcess]:
 
 
 @contextlib.contextmanager
-def running_cluster(members: int = 3, **options: Any) -> Iterator[list[EtcdProcess]]:
-    """Members of one cluster, all healthy at first, with an election in well under a second."""
+def running_cluster(
+    members: int = 3, *, peer_ports: Sequence[int] = (), advertised_peer_ports: Sequence[int] = (), **options: Any
+) -> Iterator[list[EtcdProcess]]:
+    """Members of one cluster, all healthy at first, with an election in well under a second.
+
+    ``advertised_peer_ports``: where each is found by the others, if not on its own port.
+    """
+    peers, advertised = peer_ports or [0] * members, advertised_peer_ports or [0] * members
     hasty = ("--heartbeat-interval=50", "--election-timeout=500", "--initial-cluster-token=" + os.urandom(4).hex())
-    processes = [EtcdProcess(name=f"m{number}", extra=hasty, **options) for number in range(members)]
+    processes = [
+        EtcdProcess(0, peer, name=f"m{number}", advertised_peer_port=port, extra=hasty, **options)
+        for number, (peer, port) in enumerate(zip(peers, advertised, strict=True))
+    ]
     together = ",".join(process.initial_cluster for process in processes)
     try:
         for process in processes:

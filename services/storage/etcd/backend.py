@@ -42,7 +42,8 @@ class EtcdBackend:
         self.clock = clock
         self.rand = rand
         self._channel = make_channel(config.endpoints, config)
-        self.calls = Calls(self._channel, clock, config.request_timeout_s)
+        several = len(config.endpoints) > 1
+        self.calls = Calls(self._channel, clock, config.request_timeout_s, require_leader=several)
         self.bookmarks = Bookmarks(clock, rand, bookmark_period_s)
         self._health = Health(self.calls, config, clock)
         self._committer = Committer(self.calls, config, clock, rand)
@@ -55,7 +56,7 @@ class EtcdBackend:
 
     @property
     def ready(self) -> bool:
-        """etcd answered when it was last asked (every few seconds)."""
+        """etcd answered, and had a leader, when it was last asked (every few seconds)."""
         return self._health.up
 
     @property

@@ -6,7 +6,7 @@ import pathlib
 
 import grpc
 
-from services.rpc.channel import target_of
+from services.rpc.channel import channel_over, target_of
 from services.storage.etcd.config import EtcdConfig
 
 # etcd refuses pings more often than every 5 s (--grpc-keepalive-min-time). A member that falls silent is given up
@@ -29,17 +29,25 @@ _OPTIONS: list[tuple[str, int | str]] = [
 
 
 def make_channel(endpoints: tuple[str, ...], config: EtcdConfig) -> grpc.aio.Channel:
-    """A channel to one of ``endpoints`` at a time. Raises ``ValueError``, ``OSError`` (unreadable PEM files)."""
-    if not config.ca_file:
-        return grpc.aio.insecure_channel(target_of(endpoints), _OPTIONS)
-    credentials = grpc.ssl_channel_credentials(
-        _read(config.ca_file), _read(config.key_file) or None, _read(config.cert_file) or None
-    )
-    # One channel has one name to verify: that of several addresses would be all of them in a row, which nobody carries.
-    name = config.server_name or endpoints[0].rpartition(":")[0].strip("[]")
-    return grpc.aio.secure_channel(
-        target_of(endpoints), credentials, [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
-    )
+    """A channel to one of ``endpoints`` at a time. Raises ``ValueError``, ``OSError`` (unreadable PEM files).
+
+    It stays with a member until that one fails: members lag by different amounts, so calls that went round would have
+    reads without a quorum go back in time, and the later pages of such a list ask for what a member does not have yet.
+    """
+    credentials = None
+    if config.ca_file:
+        credentials = grpc.ssl_channel_credentials(
+            _read(config.ca_file), _read(config.key_file) or None, _read(config.cert_file) or None
+        )
+
+    def connect(endpoint: str) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(target_of(endpoint), _OPTIONS)
+        name = config.server_name or endpoint.rpartition(":")[0].strip("[]")
+        options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+        return grpc.aio.secure_channel(target_of(endpoint), credentials, options)
+
+    return channel_over(endpoints, connect, sticky=True)
 
 
 def _read(path: str) -> bytes:

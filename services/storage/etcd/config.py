@@ -24,7 +24,7 @@ class EtcdConfig:
     ``compaction_interval_s``: history older than one to two intervals is compacted away by one of all the servers
     that share this etcd; 0 turns that off.
     ``ca_file``, ``cert_file``, ``key_file``: PEM; TLS is used if ``ca_file`` is set. ``server_name``: the name (or
-    address) that each member's certificate carries; "": the host of the first endpoint.
+    address) that every member's certificate carries; "": each carries the host of its own endpoint.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)

@@ -23,7 +23,9 @@ _ASK_S = 2.0
 
 
 class Health:
-    """``up``: etcd answered the last time. ``progress_trusted``: every member's version gives progress to rely on."""
+    """``up``: etcd answered the last time, through a member that has a leader. ``progress_trusted``: every member's
+    version gives progress to rely on.
+    """
 
     def __init__(self, calls: Calls, config: EtcdConfig, clock: Clock) -> None:
         self._calls = calls
@@ -43,13 +45,12 @@ class Health:
     async def look(self) -> None:
         """Ask once."""
         try:
-            status = await self.status()
+            status = await self._status_of_any()
         except grpc.aio.AioRpcError as failure:
-            if self.up or not self._warned:
-                _log.warning("etcd does not answer: %s: %s", failure.code().name, failure.details())
-            self.up, self._warned = False, True
-            # After an outage the members may be others: progress is believed again when they have been asked.
-            self.progress_trusted = False
+            self._down("%s: %s", failure.code().name, failure.details())
+            return
+        if not status.has_leader:
+            self._down("its member has no leader: it is cut off from the others, or there is no majority")
             return
         if not self.up:
             _log.info("etcd %s answers, revision %d", status.version, status.revision)
@@ -61,6 +62,28 @@ class Health:
         self.up = True
         self.first_up.set()
         metrics.DB_BYTES.set(status.db_size_bytes)
+
+    def _down(self, cause: str, *parts: object) -> None:
+        if self.up or not self._warned:
+            _log.warning("etcd does not answer: " + cause, *parts)
+        self.up, self._warned = False, True
+        # After an outage the members may be others: progress is believed again when they have been asked.
+        self.progress_trusted = False
+
+    async def _status_of_any(self) -> EtcdStatus:
+        """One member that follows a leader is enough: through it everything can be read and written.
+
+        Status costs nothing and tells that as well as a quorum read, but for an election timeout after the leader is
+        lost. A member that refuses (it has no leader) or is unreachable is left by the channel, so to ask again is to
+        ask another; to wait for several silent ones would take too long.
+        """
+        for _ in self._config.endpoints[1:]:
+            try:
+                return await self.status()
+            except grpc.aio.AioRpcError as failure:
+                if failure.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+        return await self.status()
 
     async def status(self) -> EtcdStatus:
         """Raises ``grpc.aio.AioRpcError`` if etcd does not answer at all."""
@@ -74,6 +97,7 @@ class Health:
             db_size_bytes=mine.dbSize,
             db_in_use_bytes=mine.dbSizeInUse,
             leader=next((member.name for member in members if member.leader), ""),
+            has_leader=mine.leader != 0,
             members=tuple(members),
             progress_trusted=versions.progress_trusted(member.version for member in members),
             warnings=(*filter(None, map(versions.warning, sorted(found))), *map(_alarm, mine.errors)),

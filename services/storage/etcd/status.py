@@ -18,13 +18,17 @@ class EtcdMember:
 
 @dataclass(frozen=True, slots=True)
 class EtcdStatus:
-    """``leader``: the name of the leading member, "" if there is none. Sizes in bytes."""
+    """``leader``: the name of the leading member, "" if there is none. Sizes in bytes.
+
+    ``has_leader``: the member that was asked knows one.
+    """
 
     version: str
     revision: int
     db_size_bytes: int
     db_in_use_bytes: int
     leader: str
+    has_leader: bool
     members: tuple[EtcdMember, ...]
     progress_trusted: bool
     warnings: tuple[str, ...]
