@@ -33,6 +33,8 @@ OPENING_S_MAX = 5.0
 LIST_FRESHNESS_S_MAX = 0.05
 # A list of which not even one part is taken in this time is given up.
 LIST_UNREAD_S_MAX = 5.0
+# A stream of watches whose reader takes nothing of a message for this time is given up: people may pause a pager.
+WATCH_UNREAD_S_MAX = 300.0
 
 # Answers of a multiplexed stream that are not written yet; it is not read on before.
 ANSWERS_PER_STREAM_MAX = 256

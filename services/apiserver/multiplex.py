@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -116,20 +116,21 @@ class WatchService:
         self.rand = rand
         self.openings = overload.openings
         self.streams = overload.multiplexed_streams
+        self.readers = overload.watch_readers
         self.watches_max = overload.config.multiplexed_watches_max
         self.retry_after_s = overload.config.retry_after_s
         self.encoders = {name: frames.BatchEncoder() for name in resources}
 
     async def watch(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        with self.streams.one():
+        with self.streams.one() as leave:
             await context.send_initial_metadata(())
-            await WatchStream(self).serve(requests, context)
+            await WatchStream(self, leave).serve(requests, context)
 
 
 class WatchStream:
     """One client's stream."""
 
-    def __init__(self, service: WatchService) -> None:
+    def __init__(self, service: WatchService, leave: Callable[[], None]) -> None:
         self._service = service
         self._watches: dict[int, _Watch] = {}
         self._control: list[bytes] = []
@@ -142,6 +143,7 @@ class WatchStream:
         self.ends: Wheel[_Watch] = Wheel(self._time_out)
         self.awake = asyncio.Event()
         self.gathering = Gathering(asyncio.get_running_loop(), self.awake.set)
+        self._reader = service.readers.add(self._close, leave)
 
     async def serve(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Until the client cancels, or has closed its side and its last watch has ended, or the server stops
@@ -155,16 +157,27 @@ class WatchStream:
                 self.awake.set()
         finally:
             self._service.draining.discard(self.awake.set)
-            for watch in self._watches.values():
-                watch.close()
-            self.openings.close()
-            self.ends.close()
-            self.gathering.close()
+            self._service.readers.discard(self._reader)
+            self._close()
+
+    def _close(self) -> None:
+        """Free everything that the stream holds; it may be done twice."""
+        for watch in self._watches.values():
+            watch.close()
+        self._watches.clear()
+        self._control.clear()
+        self.live.clear()
+        self.bulk.clear()
+        self.openings.close()
+        self.ends.close()
+        self.gathering.close()
 
     # The client's side
 
     async def _read(self, requests: AsyncIterator[bytes], tasks: asyncio.TaskGroup) -> None:
         async for raw in requests:
+            if self._reader.gone:
+                return
             message = parse_request(WatchClientMessage, raw)
             match message.WhichOneof("request"):
                 case "create":
@@ -202,6 +215,8 @@ class WatchStream:
             self._say(frames.failed(watch_id, too_many_watches(message, self._service.retry_after_s)))
             return
         await self._at_once.acquire()
+        if self._reader.gone:
+            return
         watch = _Watch(self, watch_id, resource, self._service.encoders[create.resource], gather_ms / 1000)
         self._watches[watch_id] = watch
         metrics.WATCHES.labels(create.resource).inc()
@@ -268,6 +283,7 @@ class WatchStream:
 
     async def _write(self, context: Context) -> None:
         sent = metrics.WATCH_MESSAGES.labels("multiplexed")
+        reader, now = self._reader, asyncio.get_running_loop().time
         while True:
             await self.awake.wait()
             self.awake.clear()
@@ -278,10 +294,19 @@ class WatchStream:
                 # More than one message holds: the next one follows it, however patient its watches are.
                 self.awake.set()
             if message:
+                reader.size_bytes = len(message)
+                reader.writing_since_s = now()
                 await context.write(message)
+                reader.writing_since_s = 0.0
+                if reader.gone:
+                    raise self._slow()
                 sent.inc()
             if self._half_closed and not self._watches and not self._control:
                 return
+
+    def _slow(self) -> StatusError:
+        message = f"nothing was read for {self._service.readers.patience_s:g} s: resume each watch where it is"
+        return status.resource_exhausted("SlowWatcher", message, retry_after_s=0.0)
 
     def _message(self) -> bytes:
         """Live events up to 1 MB, then bulk up to 64 kB; "" when no watch has anything to say.

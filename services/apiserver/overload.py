@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.api.kinds import NODES, PODS, Kind
 from services.apiserver import limits, metrics
 from services.apiserver.lists import Aside, Unread
+from services.apiserver.readers import Readers
 from services.rpc import status
 from services.rpc.lanes import Budget, Lane
 from services.rpc.status import StatusError
@@ -39,7 +40,8 @@ class OverloadConfig:
     a stream of its own; ``multiplexed_streams_max``, ``multiplexed_watches_max``: multiplexed streams, and watches on
     one of them. ``lists_waiting_max`` is also how many lists may wait for freshness. ``workload_bytes_max``,
     ``system_bytes_max``: bytes of the requests under way. ``lists_unread_bytes_max``: parts of lists that were given
-    up because nobody read them. ``retry_after_s``: what those are told who are refused.
+    up because nobody read them; ``watches_unread_bytes_max``: messages of watches that were. ``retry_after_s``: what
+    those are told who are refused.
     """
 
     writes_at_once_max: int = 128
@@ -60,6 +62,7 @@ class OverloadConfig:
     workload_bytes_max: int = 64 << 20
     system_bytes_max: int = 32 << 20
     lists_unread_bytes_max: int = 64 << 20
+    watches_unread_bytes_max: int = 64 << 20
 
 
 class Bulk:
@@ -109,16 +112,24 @@ class Standing:
         self._retry_after_s = retry_after_s
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """One more while inside. Raises ``StatusError`` (TooManyRequests)."""
+    def one(self) -> Iterator[Callable[[], None]]:
+        """One more while inside, or until what this gives is called. Raises ``StatusError`` (TooManyRequests)."""
         if self.count >= self._most:
             self.refused += 1
             raise too_many_watches(f"{self._most} open {self._name} are the limit of this server", self._retry_after_s)
         self.count += 1
+        held = True
+
+        def leave() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self.count -= 1
+
         try:
-            yield
+            yield leave
         finally:
-            self.count -= 1
+            leave()
 
 
 def too_many_watches(message: str, retry_after_s: float) -> StatusError:
@@ -140,6 +151,7 @@ class Overload:
         self.lists_aside = Aside(self.lists, limits.LIST_FRESHNESS_S_MAX, config.lists_waiting_max)
         unread = Budget(config.lists_unread_bytes_max)
         self.lists_unread = Unread(limits.LIST_UNREAD_S_MAX, unread, config.retry_after_s)
+        self.watch_readers = Readers(limits.WATCH_UNREAD_S_MAX, Budget(config.watches_unread_bytes_max))
         self.typed_watches = Standing("watches", config.typed_watches_max, config.retry_after_s)
         self.multiplexed_streams = Standing("watch streams", config.multiplexed_streams_max, config.retry_after_s)
         metrics.REFUSED.labels("open watches").set_function(lambda: self.typed_watches.refused)

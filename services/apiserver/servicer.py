@@ -108,6 +108,7 @@ class ApiServer:
             around.makers.rand,
             self.overload.bulk,
             self.overload.typed_watches,
+            self.overload.watch_readers,
         )
         writes = self.writes[kind.resource]
         table = {

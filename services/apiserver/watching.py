@@ -11,6 +11,7 @@ from services.api.pb.ursa.meta.v1.meta_pb2 import WatchRequest
 from services.apiserver import frames, limits, metrics, scope
 from services.apiserver.objects import parse_request
 from services.apiserver.overload import Bulk, Standing
+from services.apiserver.readers import Readers
 from services.apiserver.reads import resource_version
 from services.apiserver.resource import Resource
 from services.base.clock import Clock
@@ -19,6 +20,7 @@ from services.rpc import status
 from services.rpc.handlers import Context
 from services.rpc.lanes import Place
 from services.rpc.status import StatusError, Violation
+from services.storage.errors import SlowWatcher
 from services.storage.interface import Watcher, WatchQuery
 
 _NOT_OLDER_THAN = "NotOlderThan"
@@ -89,6 +91,7 @@ class TypedWatch:
         rand: Rand,
         bulk: Bulk,
         standing: Standing,
+        readers: Readers,
     ) -> None:
         self._resource = resource
         self._gate = gate
@@ -97,25 +100,33 @@ class TypedWatch:
         self._rand = rand
         self._bulk = bulk
         self._standing = standing
+        self._readers = readers
         self._encoder = frames.BatchEncoder()
 
     async def watch(self, request: bytes, context: Context, place: Place) -> None:
         wanted = parse_request(WatchRequest, request)
-        with self._standing.one():
-            await self._serve(wanted, context, place)
+        with self._standing.one() as leave:
+            await self._serve(wanted, context, place, leave)
 
-    async def _serve(self, wanted: Any, context: Context, place: Place) -> None:
+    async def _serve(self, wanted: Any, context: Context, place: Place, leave: Callable[[], None]) -> None:
         watcher = await open_watch(self._resource, self._gate, wanted)
         timeout_s = float(wanted.timeout_seconds) or self._rand.uniform(*limits.WATCH_TIMEOUT_S)
         try:
             # Headers tell the client that the watch stands, long before its first event.
             await context.send_initial_metadata(())
-            await self._stream(watcher, context, timeout_s, place, bookmarks=wanted.allow_watch_bookmarks)
+            await self._stream(watcher, context, timeout_s, place, leave, bookmarks=wanted.allow_watch_bookmarks)
         finally:
             watcher.close()
 
     async def _stream(
-        self, watcher: Watcher, context: Context, timeout_s: float, place: Place, *, bookmarks: bool
+        self,
+        watcher: Watcher,
+        context: Context,
+        timeout_s: float,
+        place: Place,
+        leave: Callable[[], None],
+        *,
+        bookmarks: bool,
     ) -> None:
         awake = asyncio.Event()
         sent = metrics.WATCH_MESSAGES.labels("typed")
@@ -123,18 +134,40 @@ class TypedWatch:
         timers = timeout_timers(timeout_s, watcher, awake.set, bookmarks=bookmarks)
         opening = asyncio.get_running_loop().call_later(limits.OPENING_S_MAX, place.leave)
         timers.append(opening)
+        slow, revision = SlowWatcher(0), 0
+
+        def give_up() -> None:
+            nonlocal slow
+            # What is on its way counts as read: whoever hears of this has read it.
+            slow = SlowWatcher(revision)
+            for timer in timers:
+                timer.cancel()
+            place.leave()
+            watcher.close()
+
+        reader = self._readers.add(give_up, leave)
+        now = asyncio.get_running_loop().time
         self._draining.add(awake.set)
         watcher.set_wake(awake.set)
         try:
             while True:
                 awake.clear()
                 if place.left:
-                    message = self._next(watcher, limits.MESSAGE_BYTES_TARGET)
+                    batch = watcher.take(limits.MESSAGE_BYTES_TARGET)
+                    message = None if batch is None else self._encoder.encode(batch)
                 else:
                     async with self._bulk:
-                        message = self._next(watcher, self._bulk.part_bytes)
-                if message is not None:
+                        batch = watcher.take(self._bulk.part_bytes)
+                        message = None if batch is None else self._encoder.encode(batch)
+                if batch is not None and message is not None:
+                    revision = batch.revision
+                    del batch
+                    reader.size_bytes = len(message)
+                    reader.writing_since_s = now()
                     await context.write(message)
+                    reader.writing_since_s = 0.0
+                    if reader.gone:
+                        raise slow
                     sent.inc()
                     continue
                 place.leave()
@@ -144,14 +177,11 @@ class TypedWatch:
                     return
                 await awake.wait()
         finally:
+            self._readers.discard(reader)
             watcher.set_wake(None)
             self._draining.discard(awake.set)
             for timer in timers:
                 timer.cancel()
-
-    def _next(self, watcher: Watcher, limit_bytes: int) -> bytes | None:
-        batch = watcher.take(limit_bytes)
-        return None if batch is None else self._encoder.encode(batch)
 
 
 def timeout_timers(

@@ -114,7 +114,7 @@ def bidi_stream(behaviour: BidiBehaviour, *, translate: Translate, observe: Obse
 
 async def _request(context: Context, lane: Lane) -> bytes:
     """The one request of a call, taken from the lane's budget. Raises ``StatusError``."""
-    request = await context.read()
+    request = await lane.arrivals.read(context)
     if request is grpc.aio.EOF:
         raise bad_field("request", "the call brought no request")
     if not lane.budget.take(len(request)):

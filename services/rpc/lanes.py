@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from services.rpc import status
+from services.rpc import arrivals, status
+from services.rpc.arrivals import Arrivals
 from services.rpc.status import StatusError
 
 _REFUSE_AFTER_S = 1.0
@@ -53,6 +54,7 @@ class Lane:
     ) -> None:
         self.name = name
         self.budget = budget
+        self.arrivals = Arrivals(arrivals.REQUEST_S_MAX)
         self.running = 0
         self.refused = 0
         self._at_once_max = at_once_max
