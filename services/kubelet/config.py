@@ -75,8 +75,9 @@ class TimingConfig:
 class Pool:
     """Nodes of one resource partition, named ``<name_prefix><number>`` with four digits or more from ``first_number``.
 
-    ``zones``: given to the nodes in turn as ``topology.kubernetes.io/zone``. ``allocatable``: what pods may take, the
-    capacity if empty.
+    ``zones``: given to the nodes in turn as ``topology.kubernetes.io/zone``. ``capacity``: if empty, that of hollow
+    nodes is 32 cpu, 256Gi of memory and 110 pods, and that of others the machine's own. ``allocatable``: what pods may
+    take, the capacity if empty.
 
     How hollow nodes behave (durations and distributions as in ``distribution.py``): ``start_delay``, ``stop_delay``:
     what containers take to start and to stop; ``start_delay_ms``: the former as a number or ``[least, most]``;
@@ -101,7 +102,7 @@ class Pool:
     death: str = ""
     cut: str = ""
     proxy_share: float = 0.0
-    capacity: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_CAPACITY))
+    capacity: dict[str, str] = field(default_factory=dict)
     allocatable: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()

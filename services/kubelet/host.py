@@ -144,10 +144,10 @@ class Host:
     def _begin_resource_partition(self, name: str, pools: Sequence[Pool], tasks: Supervisor) -> None:
         connection = self._connect_resource(name, pools[0].endpoints)
         tasks.start(connection.run(), name=f"connection-{name}")
-        entries = [entry for pool in pools for entry in self._make_nodes(pool)]
+        made = [self._make_nodes(pool) for pool in pools]
         keeper = NodeKeeper(
             connection,
-            entries,
+            [entry for _, entries in made for entry in entries],
             host=self._config.name,
             timing=self._config.timing,
             clock=self._clock,
@@ -156,13 +156,16 @@ class Host:
         )
         self._keepers[name] = keeper
         tasks.start(keeper.run(), name=f"node-keeper-{name}")
+        for runtime, entries in made:
+            if isinstance(runtime, ContainerRuntime):
+                tasks.start(keeper.watch_health(entries, runtime.health), name=f"node-health-{name}")
         claims = self._claims[name] = ClaimLink(
             connection, self, self._clock, self._rand, gather_s=self._config.timing.claim_gather_ms / 1000
         )
         tasks.start(claims.run(), name=f"claim-link-{name}")
         self._directory.follow(connection.mux)
 
-    def _make_nodes(self, pool: Pool) -> list[NodeEntry]:
+    def _make_nodes(self, pool: Pool) -> tuple[Runtime | ContainerRuntime, list[NodeEntry]]:
         runtime = self._make_runtime(pool, self._timers, self._runtime_event)
         made = nodes_of(
             pool,
@@ -176,13 +179,19 @@ class Host:
         first = len(self.nodes)
         named = self._machines.setdefault(pool.resource_partition, {})
         for facts, entry in zip(made.facts, made.entries, strict=True):
-            kubelet = kubelet_type(facts, made.allocatable, entry.contact, self._clock)
+            labels = partial(self._labels, pool.resource_partition, entry)
+            kubelet = kubelet_type(facts, made.allocatable, entry.contact, self._clock, labels)
             machine = named[facts.name] = Machine(len(self.nodes), kubelet, runtime)
             self.nodes.append(machine)
             self._of_kubelet[id(machine.kubelet)] = machine
         self.disturber.plan(pool, self.nodes[first:])
         self.proxies.add(range(first, first + round(pool.proxy_share * pool.nodes)))
-        return made.entries
+        return runtime, made.entries
+
+    def _labels(self, resource_partition: str, entry: NodeEntry) -> Mapping[str, str]:
+        """Of the node as last seen, or else as it is registered."""
+        node = self._keepers[resource_partition].node(entry.name)
+        return entry.labels() if node is None else node.metadata.labels
 
     # Tenant partitions come and go.
 
@@ -240,7 +249,7 @@ class Host:
         runtime.remember(machine.name)
         for uid in before.workers:
             self.provenance.forget(uid)
-        machine.kubelet = Kubelet(before.facts, before.allocatable, before.contact, self._clock)
+        machine.kubelet = Kubelet(before.facts, before.allocatable, before.contact, self._clock, before.labels)
         del self._of_kubelet[id(before)]
         self._of_kubelet[id(machine.kubelet)] = machine
 

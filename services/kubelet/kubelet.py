@@ -19,7 +19,7 @@ Every pod is answered on the partition it was first seen in; anything about a UI
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import grpc
 
@@ -72,14 +72,22 @@ _GONE_CODES = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED})
 
 class Kubelet:
     """Each method takes what happened and returns what to do. ``allocatable`` is in canonical units; ``contact``: the
-    node's with its resource partition."""
+    node's with its resource partition; ``labels``: gives the node's."""
 
-    __slots__ = ("_clock", "_out", "allocatable", "contact", "facts", "workers")
+    __slots__ = ("_clock", "_out", "allocatable", "contact", "facts", "labels", "workers")
 
-    def __init__(self, facts: NodeFacts, allocatable: Mapping[str, int], contact: Contact, clock: Clock) -> None:
+    def __init__(
+        self,
+        facts: NodeFacts,
+        allocatable: Mapping[str, int],
+        contact: Contact,
+        clock: Clock,
+        labels: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.facts = facts
         self.allocatable = allocatable
         self.contact = contact
+        self.labels = labels
         self.workers: dict[str, PodWorker] = {}
         self._clock = clock
         self._out: list[Instruction] = []
@@ -286,6 +294,8 @@ class Kubelet:
             used=self.used,
             pods_used=len(holding),
             ports_used=[port for other in holding for port in pods.host_ports(other.pod)] if ports else (),
+            node=self.facts.name,
+            labels=self.labels,
         )
 
     def _reject(self, worker: PodWorker, rejection: Rejection) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from services.api.kinds import NODES
 from services.api.pb.ursa.core.v1.node_pb2 import Node
@@ -25,6 +25,7 @@ from services.client.partitions import Connection
 from services.kubelet import metrics, nodestatus
 from services.kubelet.config import TimingConfig
 from services.kubelet.contact import Contact
+from services.kubelet.health import HEALTHY, Health
 from services.kubelet.kept import ACCESSORS, Kept, keeping
 from services.kubelet.leasekeeper import LeaseKeeper
 from services.kubelet.nodestatus import NodeAction, NodeTemplate
@@ -62,6 +63,7 @@ class NodeEntry:
         "boots",
         "contact",
         "has_lease",
+        "health",
         "held",
         "name",
         "reported_s",
@@ -76,6 +78,7 @@ class NodeEntry:
         self.zone = zone
         self.template = template
         self.contact = contact
+        self.health = HEALTHY
         self.reported_s = 0.0
         self.settling_until = 0.0
         self.has_lease = False
@@ -84,6 +87,10 @@ class NodeEntry:
         self.boots = 0
         # The node as it was when nothing was to be done about it.
         self.as_wanted: bytes | None = None
+
+    def labels(self) -> Mapping[str, str]:
+        """Those that the kubelet keeps on the node."""
+        return nodestatus.labels(self.template, self.name, self.zone)
 
 
 class _Seen:
@@ -191,6 +198,17 @@ class NodeKeeper:
         finally:
             self._informer.close()
 
+    async def watch_health(self, entries: Sequence[NodeEntry], measure: Callable[[float], Awaitable[Health]]) -> None:
+        """Until cancelled: once in each period, how the machine under ``entries`` is. A change is reported at once."""
+        while True:
+            health = await measure(self._clock.monotonic())
+            for entry in entries:
+                if entry.health != health:
+                    entry.health, entry.as_wanted = health, None
+                    self._dirty.add(entry.name)
+                    self._wake.set()
+            await self._clock.sleep(self._timing.node_status_compute_s)
+
     def _changed(self, changes: Sequence[Change[Kept]]) -> None:
         leaseless: list[str] = []
         for change in changes:
@@ -238,9 +256,9 @@ class NodeKeeper:
     async def _compute(self) -> None:
         """Once in each period, a part at a time: which nodes may need a write that no change of theirs has told of?
 
-        What a status is computed from are the node as it is, and what its host knows of it: a change of either is
-        looked at when it happens. So all that time alone can bring is a report that is due, or a write that has
-        left no trace.
+        What a status is computed from are the node as it is, and what its host knows of it (``watch_health``): a
+        change of either is looked at when it happens. So all that time alone can bring is a report that is due, or a
+        write that has left no trace.
         """
         await self._informer.synced.wait()
         entries = [*self._entries.values()]
@@ -298,6 +316,7 @@ class NodeKeeper:
             entry.zone,
             None if data is None else Node.FromString(data),
             boots=entry.boots,
+            health=entry.health,
             now_s=now_s,
             reported_s=entry.reported_s,
             every_s=every_s,
@@ -379,13 +398,13 @@ class NodeKeeper:
         entry.settling_until = self._clock.monotonic() + TAKEN_S
 
     def _created(self, entry: NodeEntry) -> Node:
-        return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time(), entry.boots)
+        return nodestatus.created(entry.template, entry.name, entry.zone, self._clock.time(), entry.boots, entry.health)
 
     def _updated(self, entry: NodeEntry) -> Node:
         return nodestatus.updated(entry.template, entry.name, entry.zone, self._seen(entry))
 
     def _reported(self, entry: NodeEntry) -> Node:
-        return nodestatus.reported(entry.template, self._seen(entry), self._clock.time(), entry.boots)
+        return nodestatus.reported(entry.template, self._seen(entry), self._clock.time(), entry.boots, entry.health)
 
     def _seen(self, entry: NodeEntry) -> Node:
         # It was there when the action was decided; if it vanished since, the server says NotFound and it is created.

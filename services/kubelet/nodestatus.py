@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from services.api.pb.ursa.core.v1.node_pb2 import Node, NodeCondition
+from services.kubelet.health import HEALTHY, Health
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 OS_LABEL, ARCH_LABEL = "kubernetes.io/os", "kubernetes.io/arch"
@@ -20,14 +21,6 @@ PARTITION_LABEL = "ursa.io/resource-partition"
 HOST_LABEL = "ursa.io/kubelet-host"
 
 KUBELET_VERSION = "v1.35.0-ursa.0.1.0"
-
-# (type, status, reason, message) of a healthy node (pkg/kubelet/nodestatus/setters.go).
-_CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-)
 
 
 class NodeTemplate(NamedTuple):
@@ -82,6 +75,7 @@ def decide(
     reported_s: float,
     every_s: float,
     boots: int = 0,
+    health: Health = HEALTHY,
 ) -> NodeAction:
     """``reported_s``: when this process last reported the status (0: never). ``boots``: as in ``boot_id``."""
     if existing is None:
@@ -89,7 +83,7 @@ def decide(
     has = existing.metadata.labels
     if any(has.get(key) != value for key, value in labels(template, name, zone).items()):
         return NodeAction.UPDATE
-    if not reported_s or now_s - reported_s >= every_s or not _as_wanted(template, existing, boots):
+    if not reported_s or now_s - reported_s >= every_s or not _as_wanted(template, existing, boots, health):
         return NodeAction.REPORT
     return NodeAction.NOTHING
 
@@ -110,22 +104,24 @@ def _identity(resource_partition: str, name: str) -> str:
     return blake2b(f"{resource_partition}/{name}".encode(), digest_size=16).hexdigest()
 
 
-def _as_wanted(template: NodeTemplate, node: Node, boots: int) -> bool:
+def _as_wanted(template: NodeTemplate, node: Node, boots: int, health: Health) -> bool:
     status = node.status
     if dict(status.capacity) != template.capacity or dict(status.allocatable) != template.allocatable:
         return False
     if boots and status.node_info.boot_id != boot_id(template.resource_partition, node.metadata.name, boots):
         return False
     found = {condition.type: condition.status for condition in status.conditions}
-    return all(found.get(kind) == value for kind, value, _, _ in _CONDITIONS)
+    return all(found.get(kind) == value for kind, value, _, _ in health)
 
 
-def created(template: NodeTemplate, name: str, zone: str, now_s: float, boots: int = 0) -> Node:
+def created(
+    template: NodeTemplate, name: str, zone: str, now_s: float, boots: int = 0, health: Health = HEALTHY
+) -> Node:
     """The node to register, with its first status."""
     node = Node()
     node.metadata.name = name
     node.metadata.labels.update(labels(template, name, zone))
-    _set_status(node, template, name, now_s, boots)
+    _set_status(node, template, name, now_s, boots, health)
     return node
 
 
@@ -137,16 +133,16 @@ def updated(template: NodeTemplate, name: str, zone: str, existing: Node) -> Nod
     return node
 
 
-def reported(template: NodeTemplate, existing: Node, now_s: float, boots: int = 0) -> Node:
+def reported(template: NodeTemplate, existing: Node, now_s: float, boots: int = 0, health: Health = HEALTHY) -> Node:
     """The message of a status report: name, UID as precondition, status."""
     node = Node()
     node.metadata.name, node.metadata.uid = existing.metadata.name, existing.metadata.uid
     node.status.CopyFrom(existing.status)
-    _set_status(node, template, existing.metadata.name, now_s, boots)
+    _set_status(node, template, existing.metadata.name, now_s, boots, health)
     return node
 
 
-def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float, boots: int) -> None:
+def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float, boots: int, health: Health) -> None:
     status = node.status
     status.capacity.clear()
     status.capacity.update(template.capacity)
@@ -166,7 +162,7 @@ def _set_status(node: Node, template: NodeTemplate, name: str, now_s: float, boo
     info.kubelet_version = KUBELET_VERSION
     info.operating_system, info.architecture = "linux", "amd64"
     existing = {condition.type: condition for condition in status.conditions}
-    for kind, value, reason, message in _CONDITIONS:
+    for kind, value, reason, message in health:
         condition = existing.get(kind) or status.conditions.add(type=kind)
         _set_condition(condition, value, reason, message, int(now_s))
 

@@ -11,7 +11,7 @@ from services.base.clock import Clock
 from services.base.rand import Rand
 from services.client.timers import Timers
 from services.kubelet import nodestatus, process
-from services.kubelet.config import KubeletConfig, Pool
+from services.kubelet.config import DEFAULT_CAPACITY, KubeletConfig, Pool
 from services.kubelet.contact import Contact
 from services.kubelet.hollow import Behaviour, HollowRuntime
 from services.kubelet.nodekeeper import NodeEntry
@@ -47,12 +47,13 @@ def nodes_of(
     machine = os.uname()
     real = {} if pool.runtime == "hollow" else {"kernel": machine.release, "os_image": f"{machine.sysname} (processes)"}
     partition = pool.resource_partition
+    capacity = pool.capacity or (DEFAULT_CAPACITY if pool.runtime == "hollow" else process.capacity())
     template = NodeTemplate(
         resource_partition=partition,
         host=host,
         labels=pool.labels,
-        capacity=pool.capacity,
-        allocatable=pool.allocatable or pool.capacity,
+        capacity=capacity,
+        allocatable=pool.allocatable or capacity,
         runtime=runtime.name,
         runtime_version=runtime.version,
         address=address,

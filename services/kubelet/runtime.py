@@ -1,7 +1,8 @@
 """What a kubelet asks of a container runtime, and what the runtime tells it.
 
 There are two sorts. A ``Runtime`` treats the containers of a pod as one: hollow ones begin and end together, and cost
-next to nothing. A ``ContainerRuntime`` runs each by itself, as real ones do.
+next to nothing; there is no machine under them, so their nodes are well. A ``ContainerRuntime`` runs each by itself, as
+real ones do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
+from services.kubelet.health import Health
 
 
 class RuntimeEventType(enum.Enum):
@@ -121,6 +123,10 @@ class ContainerRuntime(Protocol):
 
     def leftovers(self) -> Iterable[Leftover]:
         """Every pod that there is something of."""
+        ...
+
+    async def health(self, now_s: float) -> Health:
+        """How the machine is now (``now_s``, monotonic). What cannot be measured is said in it."""
         ...
 
     def log_file(self, uid: str, container: str, *, previous: bool) -> pathlib.Path | None:

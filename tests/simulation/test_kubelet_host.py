@@ -6,6 +6,8 @@ import pytest
 
 from services.api.kinds import EVENTS, LEASES, NODES, PODS, TENANT_PARTITIONS
 from services.base.rand import Rand
+from services.base.tasks import Supervisor
+from services.kubelet.health import HEALTHY, Health, health
 from services.kubelet.nodestatus import HOST_LABEL
 from services.rpc import status
 from tests.support.client_world import node
@@ -406,3 +408,42 @@ async def test_a_mark_of_a_lost_node_stays_on_its_pods_until_its_lease_is_renewe
         world.rps[0].speak()
         await world.until(lambda: readiness("q") == ("True", ""), seconds=12)
     assert len(world.started()) == 2
+
+
+async def test_what_the_machine_lacks_is_reported_at_once_and_so_is_its_end() -> None:
+    world = KubeletWorld(nodes=2)
+    found = [HEALTHY]
+
+    async def measure(_: float) -> Health:
+        return found[0]
+
+    def is_told(expected: Health) -> bool:
+        conditions = world.node("rp-1-n0001").status.conditions
+        return {tuple(one) for one in expected} == {(c.type, c.status, c.reason, c.message) for c in conditions}
+
+    async with world.running() as host, Supervisor() as tasks:
+        keeper = host._keepers["rp-1"]
+        tasks.start(keeper.watch_health([*keeper._entries.values()], measure), name="health")
+        for found[0] in (health(disk=True, memory=True), health(pids=True, unready="no disk"), HEALTHY):
+            await world.until(lambda: is_told(found[0]), seconds=15)
+
+
+async def test_a_pod_that_selects_other_nodes_fails_whoever_bound_it() -> None:
+    world = KubeletWorld(nodes=1, labels={"disk": "ssd"})
+    async with world.running():
+        world.bind("right", node_selector={"disk": "ssd"})
+        world.bind("wrong", node_selector={"disk": "hdd"})
+        await world.until(lambda: world.phase("right") == "Running" and world.phase("wrong") == "Failed")
+        status_ = world.pod("wrong").status
+        assert (status_.reason, "node affinity" in status_.message) == ("NodeAffinity", True)
+        # A label that somebody gives the node counts, and one that is taken away ends nothing.
+        relabelled = world.node("rp-1-n0000")
+        relabelled.metadata.labels["rack"] = "r1"
+        world.rps[0].put(NODES, relabelled)
+        world.bind("racked", node_selector={"rack": "r1"})
+        await world.until(lambda: world.phase("racked") == "Running")
+    del relabelled.metadata.labels["rack"]
+    world.rps[0].put(NODES, relabelled)
+    async with world.running():
+        await world.clock.advance(20)
+        assert world.phase("racked") == "Running"

@@ -13,10 +13,11 @@ import pathlib
 from services.client.timers import Timers
 from services.kubelet.config import Pool
 from services.kubelet.process.launch import Surroundings
+from services.kubelet.process.pressure import capacity
 from services.kubelet.process.runtime import ProcessRuntime, RootInUse
 from services.kubelet.runtime import Listener
 
-__all__ = ["ProcessRuntime", "RootInUse", "make"]
+__all__ = ["ProcessRuntime", "RootInUse", "capacity", "make"]
 
 LOOPBACK = "127.0.0.1"
 

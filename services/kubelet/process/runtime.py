@@ -22,16 +22,20 @@ from functools import partial
 from services.api.pb.ursa.core.v1.pod_pb2 import Container, Pod
 from services.client.timers import Timers
 from services.kubelet.containers import UNKNOWN_CODE, UNKNOWN_REASON
+from services.kubelet.health import Health, health
 from services.kubelet.kubelet import grace_s
 from services.kubelet.process import files, remains, shim
 from services.kubelet.process.files import Attempt, PodFiles
 from services.kubelet.process.launch import CREATE_ERROR, Refusal, Surroundings, plan
+from services.kubelet.process.pressure import Pressure
 from services.kubelet.runtime import Leftover, Listener, RuntimeEvent, RuntimeEventType
 
 _log = logging.getLogger(__name__)
 
 # A shim that was started writes down within a few milliseconds that its command runs.
 START_POLL_S = 0.01
+# A machine that is not measured within this time is not well.
+HEALTH_S_MAX = 5.0
 
 
 class RootInUse(OSError):
@@ -77,7 +81,11 @@ class ProcessRuntime:
         self._around = around
         self._timers = timers
         self._listener = listener
+        self._pressure = Pressure(root)
+        self._measuring: asyncio.Future[Health] | None = None
         self._lock = _lock(root, nodes)
+        # Of pods that have been taken up and have no directory.
+        self._partitions: dict[str, str] = {}
         self._pods = {found.pod.uid: _PodState(found) for found in files.find(root) if found.pod.node in nodes}
 
     def close(self) -> None:
@@ -97,6 +105,7 @@ class ProcessRuntime:
             try:
                 state = self._pods[uid] = _PodState(files.make(self._root, pod, partition))
             except OSError as failure:
+                self._partitions[uid] = partition
                 _log.error("no directory for a pod", extra={"uid": uid, "cause": str(failure)})
         if state is not None:
             for container in state.files.containers():
@@ -108,7 +117,10 @@ class ProcessRuntime:
     def start_container(self, pod: Pod, container: str, restart: int) -> None:
         uid = pod.metadata.uid
         try:
-            state = self._pods.get(uid) or self._pods.setdefault(uid, _PodState(files.make(self._root, pod, "")))
+            state = self._pods.get(uid)
+            if state is None:
+                made = files.make(self._root, pod, self._partitions.get(uid, ""))
+                state = self._pods[uid] = _PodState(made)
             last = state.files.last(container)
             if last is not None and last.number >= restart:
                 self._follow(uid, container, last)
@@ -145,11 +157,34 @@ class ProcessRuntime:
             signal.pidfd_send_signal(kept.pidfd, signal.SIGTERM)
 
     def forget(self, uid: str) -> None:
-        state = self._pods.pop(uid, None)
-        if state is not None:
-            for kept in state.kept.values():
-                self._unwatch(kept)
-            state.files.remove()
+        self._partitions.pop(uid, None)
+        state = self._pods.get(uid)
+        if state is None:
+            return
+        # Once its files are gone nobody would ever find what still runs.
+        for container in state.files.containers():
+            last = state.files.last(container)
+            if last is not None and last.alive and container not in state.kept:
+                self._follow(uid, container, last)
+        for container, kept in state.kept.items():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(kept.pidfd, signal.SIGKILL)
+            self._unwatch(kept)
+            last = state.files.last(container)
+            if last is not None:
+                remains.end(last.pid, remains.mark(uid, container, last.number))
+        del self._pods[uid]
+        state.files.remove()
+
+    async def health(self, now_s: float) -> Health:
+        if self._measuring is None:
+            # In a thread: a disk that stands still must not stop the kubelet.
+            self._measuring = asyncio.get_running_loop().run_in_executor(None, self._pressure.measure, now_s)
+        done, _ = await asyncio.wait([self._measuring], timeout=HEALTH_S_MAX)
+        if not done:
+            return health(unready=f"container runtime is not ready: {self._root} does not answer")
+        measured, self._measuring = self._measuring.result(), None
+        return measured
 
     def leftovers(self) -> Iterable[Leftover]:
         return [state.files.pod for state in self._pods.values()]

@@ -355,3 +355,44 @@ def marked(container_id: str) -> list[int]:
                 if f"URSA_CONTAINER_ID={container_id}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return sorted(found)
+
+
+@pytest.mark.parametrize("seen", ["by this kubelet", "by the one before"])
+async def test_what_is_forgotten_does_not_run_on(root: pathlib.Path, seen: str) -> None:
+    pod = shell("p", "trap '' TERM; echo $$$$; sleep 300 & wait; sleep 300")
+    async with contextlib.AsyncExitStack() as stack:
+        life = await stack.enter_async_context(kubelet(root))
+        await life.run(pod)
+        await life.until(STARTED, "c0")
+        await until(lambda: bool(log_of(root, pod)), "its pid")
+        pid = int(texts(log_of(root, pod))[0].split()[-1])
+        if seen == "by the one before":
+            await stack.aclose()
+            life = await stack.enter_async_context(kubelet(root))
+        life.runtime.forget(pod.metadata.uid)
+        await until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "the end of the command")
+        assert list((root / "pods").iterdir()) == []
+
+
+async def test_a_pod_that_had_no_directory_at_first_is_still_known_by_its_partition(root: pathlib.Path) -> None:
+    pod = shell("p", "true")
+    async with kubelet(root) as life:
+        (root / "pods").write_text("no directory")
+        life.runtime.take_up(pod, "tp-1")
+        await life.until(KNOWN)
+        (root / "pods").unlink()
+        life.runtime.start_container(pod, "c0", 0)
+        await life.until(EXITED, "c0")
+        assert [left.partition for left in life.runtime.leftovers()] == ["tp-1"]
+
+
+async def test_the_machine_is_measured_and_a_directory_that_is_gone_is_told(root: pathlib.Path) -> None:
+    async with kubelet(root) as life:
+        assert {one.type for one in await life.runtime.health(0.0)} >= {"Ready", "DiskPressure"}
+        assert (await life.runtime.health(0.0))[-1].status == "True"
+        elsewhere = root.with_name("elsewhere")
+        await asyncio.to_thread(root.rename, elsewhere)
+        try:
+            assert (await life.runtime.health(0.0))[-1].status == "False"
+        finally:
+            await asyncio.to_thread(elsewhere.rename, root)

@@ -16,6 +16,7 @@ from services.base.rand import Rand
 from services.base.tasks import stop_task
 from services.kubelet.contact import Contact
 from services.kubelet.containerkubelet import ContainerKubelet
+from services.kubelet.health import HEALTHY, Health
 from services.kubelet.leftovers import Leftovers
 from services.kubelet.machine import Machine
 from services.kubelet.podstatus import NodeFacts
@@ -48,6 +49,9 @@ class Remains:
     def take_up(self, *_: object) -> None: ...
 
     def start_container(self, *_: object) -> None: ...
+
+    async def health(self, now_s: float) -> Health:
+        return HEALTHY
 
     def log_file(self, uid: str, container: str, *, previous: bool) -> pathlib.Path | None:
         return None
