@@ -9,7 +9,7 @@ import pytest
 
 from services.api import kinds
 from services.api.pb.ursa.core.v1.pod_pb2 import Pod
-from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest
+from services.api.pb.ursa.meta.v1.meta_pb2 import DeleteRequest, Preconditions
 from services.base.rand import Rand
 from services.client.informer import Change, Informer
 from tests.support.etcd import find_binary
@@ -49,12 +49,18 @@ async def churn(made: Schedulers, partition: str, rand: Rand) -> None:
         await pods.batch_delete(
             DeleteRequest(tenant=tenant, namespace="default", name=pod.metadata.name) for pod in leaving
         )
-    # Whoever is done makes room: its waiting pods would take all that the other gives up.
-    waiting = [
-        pod for pod in (await pods.list(tenant=tenant, namespace="default")).items if pod.status.phase == "Pending"
-    ]
+    # Whoever is done makes room: its waiting pods would take all that the other gives up. One that is bound meanwhile
+    # stays.
+    listed = (await pods.list(tenant=tenant, namespace="default")).items
     await pods.batch_delete(
-        DeleteRequest(tenant=tenant, namespace="default", name=pod.metadata.name) for pod in waiting
+        DeleteRequest(
+            tenant=tenant,
+            namespace="default",
+            name=pod.metadata.name,
+            preconditions=Preconditions(resource_version=pod.metadata.resource_version),
+        )
+        for pod in listed
+        if not pod.spec.node_name
     )
 
 
